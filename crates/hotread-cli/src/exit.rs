@@ -328,7 +328,7 @@ pub(crate) fn usage(error: &clap::Error, command: clap::Command, json: bool) -> 
     Exit::Usage.into()
 }
 
-/// Returns the help of the command that the arguments name, as far as they are valid.
+/// Returns the help of the command that the valid arguments name.
 fn help_so_far(mut command: clap::Command) -> clap::builder::StyledStr {
     command.build();
     for arg in std::env::args_os().skip(1) {

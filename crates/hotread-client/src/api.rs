@@ -27,7 +27,7 @@ impl Client {
     /// Returns a table's position and options.
     ///
     /// # Errors
-    /// `UNKNOWN_TABLE`, or the error of any call.
+    /// `UNKNOWN_TABLE`, or an error that any call may return.
     pub async fn table_info(&self, table: &str) -> Result<TableInfo, Error> {
         self.0.call(Call::get(path(table, "")?)).await
     }
@@ -42,7 +42,7 @@ impl Client {
         table: &str,
         options: &TableOptions,
     ) -> Result<TableInfo, Error> {
-        let doubt = "whether the table was created is not known; check whether it exists";
+        let doubt = "it is unknown whether the table was created; check whether it exists";
         let call = Call::change(Method::PUT, path(table, "")?, doubt);
         self.0.call(call.json(options)?).await
     }
@@ -52,10 +52,10 @@ impl Client {
     ///
     /// # Errors
     /// `UNKNOWN_TABLE`, `INVALID_OPTIONS`, `SCHEMA_VIOLATION` with the key of a record that does not fit,
-    /// [`OutcomeUnknown`](Error::OutcomeUnknown), or the error of any call. A refused change leaves the
-    /// table as it was.
+    /// [`OutcomeUnknown`](Error::OutcomeUnknown), or an error that any call may return. A refused change
+    /// leaves the table as it was.
     pub async fn alter(&self, table: &str, alter: &Alter) -> Result<TableInfo, Error> {
-        let doubt = "whether the table was altered is not known; alter it again";
+        let doubt = "it is unknown whether the table was altered; alter it again";
         let call = Call::change(Method::PATCH, path(table, "")?, doubt);
         self.0.call(call.json(alter)?).await
     }
@@ -63,9 +63,9 @@ impl Client {
     /// Drops a table with all its records. Not repeated if the answer is lost.
     ///
     /// # Errors
-    /// `UNKNOWN_TABLE`, [`OutcomeUnknown`](Error::OutcomeUnknown), or the error of any call.
+    /// `UNKNOWN_TABLE`, [`OutcomeUnknown`](Error::OutcomeUnknown), or an error that any call may return.
     pub async fn drop_table(&self, table: &str) -> Result<(), Error> {
-        let doubt = "whether the table was dropped is not known; check whether it still exists";
+        let doubt = "it is unknown whether the table was dropped; check whether it still exists";
         let call = Call::change(Method::DELETE, path(table, "")?, doubt);
         self.0.call::<IgnoredAny>(call).await?;
         Ok(())
@@ -77,7 +77,7 @@ impl Client {
     /// Returns a record; `None`: there is no record with this key.
     ///
     /// # Errors
-    /// `UNKNOWN_TABLE`, or the error of any call.
+    /// `UNKNOWN_TABLE`, or an error that any call may return.
     pub async fn get(&self, table: &str, key: &str) -> Result<Option<Record>, Error> {
         let key = Key::new(key)?;
         let key = key.as_str();
@@ -102,7 +102,7 @@ impl Client {
         };
         match record {
             Some(record) if record.key() != key => Err(Error::Protocol(format!(
-                "the record {key:?} was asked for, and {:?} was returned",
+                "the record {key:?} was requested, but {:?} was returned",
                 record.key()
             ))),
             record => Ok(record),
@@ -129,7 +129,7 @@ impl Client {
     /// have been created with `search`.
     ///
     /// # Errors
-    /// `NO_SEARCH`, `UNKNOWN_TABLE`, or the error of any call.
+    /// `NO_SEARCH`, `UNKNOWN_TABLE`, or an error that any call may return.
     pub async fn search(&self, table: &str, search: &Search) -> Result<Found, Error> {
         let call = Call::get(path(table, "/search")?)
             .query("q", Some(&search.query))
@@ -138,11 +138,11 @@ impl Client {
         self.0.call(call).await
     }
 
-    /// Returns the transactions after a position, oldest first, as far as the history keeps them.
+    /// Returns the transactions after a position, oldest first, from those that the history keeps.
     ///
     /// # Errors
-    /// `GONE` if the history does not reach back that far, `EPOCH_CHANGED` if the position is of another
-    /// incarnation of the table, or the error of any call.
+    /// `GONE` if the history does not reach back that far, `EPOCH_CHANGED` if the position belongs to another
+    /// incarnation of the table, or an error that any call may return.
     pub async fn changes(
         &self,
         table: &str,
@@ -160,14 +160,15 @@ impl Client {
 ///
 /// Each write has a random id, unless the caller gives one. It is repeated with that id if the answer is
 /// lost, a proxy answers in the server's place, or the server is busy, and is thus applied once or not at
-/// all. If no attempt is answered, [`CommitUnknown`](Error::CommitUnknown) has the id with which to find
-/// out.
+/// all. If no attempt is answered, [`CommitUnknown`](Error::CommitUnknown) carries its id: retry with it
+/// to find out.
 impl Client {
     /// Writes a record of the category `general` that does not expire. Records are written whole, so this
     /// also replaces an earlier category and expiry. Use [`put_record`](Self::put_record) for others.
     ///
     /// # Errors
-    /// `INVALID_NAME`, `INVALID_VALUE`, `SCHEMA_VIOLATION`, `TOO_LARGE`, or the error of any call.
+    /// `INVALID_NAME`, `INVALID_VALUE`, `SCHEMA_VIOLATION`, `TOO_LARGE`, or an error that any call may
+    /// return.
     pub async fn put<V: Serialize + ?Sized>(
         &self,
         table: &str,
@@ -181,7 +182,7 @@ impl Client {
     /// Writes a record whole, with category and expiry, if the condition holds for its key.
     ///
     /// # Errors
-    /// Those of [`put`](Self::put), and `PRECONDITION_FAILED`.
+    /// Same as [`put`](Self::put); also `PRECONDITION_FAILED`.
     pub async fn put_record(
         &self,
         table: &str,
@@ -196,15 +197,15 @@ impl Client {
     /// Deletes a record. Deleting an absent one is not an error.
     ///
     /// # Errors
-    /// The error of any call.
+    /// Errors that any call may return.
     pub async fn delete(&self, table: &str, key: &str) -> Result<Position, Error> {
         Ok(self.delete_record(table, key, None).await?.position)
     }
 
-    /// Deletes a record, if the condition holds for it.
+    /// Deletes a record if the condition holds.
     ///
     /// # Errors
-    /// `PRECONDITION_FAILED`, or the error of any call.
+    /// `PRECONDITION_FAILED`, or an error that any call may return.
     pub async fn delete_record(
         &self,
         table: &str,
@@ -219,7 +220,8 @@ impl Client {
     /// Commits several operations, all of them or none.
     ///
     /// # Errors
-    /// `PRECONDITION_FAILED`, `SCHEMA_VIOLATION`, `TOO_LARGE`, `TXN_ID_REUSED`, or the error of any call.
+    /// `PRECONDITION_FAILED`, `SCHEMA_VIOLATION`, `TOO_LARGE`, `TXN_ID_REUSED`, or an error that any call may
+    /// return.
     pub async fn txn(&self, table: &str, mut txn: Txn) -> Result<Committed, Error> {
         txn.check().map_err(|error| match error {
             TxnTooLarge::Empty => Error::invalid(Code::BadRequest, error),
@@ -235,7 +237,7 @@ impl Client {
     /// Takes the memory of the records as JSON.
     ///
     /// # Errors
-    /// `SCHEMA_VIOLATION`, `TOO_LARGE`, `TXN_ID_REUSED`, or the error of any call.
+    /// `SCHEMA_VIOLATION`, `TOO_LARGE`, `TXN_ID_REUSED`, or an error that any call may return.
     pub async fn replace(&self, table: &str, mut new: Replace) -> Result<Replaced, Error> {
         let id = new.id.take().map_or_else(random_id, Ok)?;
         new.id = Some(id.clone());
@@ -250,7 +252,7 @@ impl Client {
     /// Returns the server's status: its tables, the sessions that follow them, and figures of the store.
     ///
     /// # Errors
-    /// The error of any call.
+    /// Errors that any call may return.
     pub async fn status(&self) -> Result<ServerStatus, Error> {
         self.0.call(Call::get("/v1/status")).await
     }
@@ -258,7 +260,7 @@ impl Client {
     /// Returns all tokens, without their secrets.
     ///
     /// # Errors
-    /// The error of any call.
+    /// Errors that any call may return.
     pub async fn tokens(&self) -> Result<Vec<TokenInfo>, Error> {
         let answer: Tokens = self.0.call(Call::get("/v1/tokens")).await?;
         Ok(answer.tokens)
@@ -268,7 +270,7 @@ impl Client {
     /// among the [`tokens`](Self::tokens) then, and revoke it.
     ///
     /// # Errors
-    /// [`OutcomeUnknown`](Error::OutcomeUnknown), or the error of any call.
+    /// [`OutcomeUnknown`](Error::OutcomeUnknown), or an error that any call may return.
     pub async fn create_token(
         &self,
         name: &str,
@@ -278,11 +280,11 @@ impl Client {
         self.make_token(name, role, tables, None).await
     }
 
-    /// Creates a token that expires at a time by the server's clock; otherwise the same as
+    /// Creates a token that expires at the given time by the server's clock; otherwise the same as
     /// [`create_token`](Self::create_token).
     ///
     /// # Errors
-    /// The error of any call, and `BAD_REQUEST` if that time is over.
+    /// `BAD_REQUEST` if that time is past, or an error that any call may return.
     pub async fn create_expiring_token(
         &self,
         name: &str,
@@ -300,7 +302,7 @@ impl Client {
         tables: Option<&[TableName]>,
         expires_at: Option<Timestamp>,
     ) -> Result<NewToken, Error> {
-        let doubt = "whether the token was created is not known; if its name is among the tokens, \
+        let doubt = "it is unknown whether the token was created; if its name is among the tokens, \
                      revoke it, since its secret is lost";
         let call = Call::change(Method::POST, "/v1/tokens", doubt).json(&TokenRequest {
             name: name.to_owned(),
@@ -314,10 +316,10 @@ impl Client {
     /// Revokes a token, and ends the sessions that it began. Not repeated if the answer is lost.
     ///
     /// # Errors
-    /// `UNKNOWN_TOKEN`, [`OutcomeUnknown`](Error::OutcomeUnknown), or the error of any call.
+    /// `UNKNOWN_TOKEN`, [`OutcomeUnknown`](Error::OutcomeUnknown), or an error that any call may return.
     pub async fn revoke_token(&self, id: &str) -> Result<TokenInfo, Error> {
         let path = format!("/v1/tokens/{}", segment(id)?);
-        let doubt = "whether the token was revoked is not known; check whether it still exists";
+        let doubt = "it is unknown whether the token was revoked; check whether it still exists";
         let call = Call::change(Method::DELETE, path, doubt);
         self.0.call(call).await
     }

@@ -86,7 +86,7 @@ macro_rules! calls {
                 $(#[$doc])*
                 ///
                 /// # Errors
-                #[doc = concat!("Those of [`", $of, "::", stringify!($name), "`], which has the details.")]
+                #[doc = concat!("Same as [`", $of, "::", stringify!($name), "`], which has the details.")]
                 pub fn $name$(<$($call)*>)?(&self, $($arg: $takes),*) -> Result<$ok, Error>
                 $(where V: $bound)? {
                     let $this = self;
@@ -109,7 +109,7 @@ impl ClientBuilder {
     /// [`build`](Self::build).
     ///
     /// # Errors
-    /// Those of [`build`](Self::build), or if the system refuses a thread.
+    /// Same as [`build`](Self::build); also if the system refuses to start a thread.
     pub fn build_blocking(self) -> Result<Client, Error> {
         Ok(Client {
             inner: self.build()?,
@@ -172,7 +172,7 @@ impl Client {
     /// Returns a client of the server at this address, with the default settings.
     ///
     /// # Errors
-    /// Those of [`ClientBuilder::build_blocking`].
+    /// Same as [`ClientBuilder::build_blocking`].
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::builder(url).build_blocking()
     }
@@ -180,7 +180,7 @@ impl Client {
     /// Returns the table of this name as a `HashMap<Arc<str>, V>`, created if the server does not have it.
     ///
     /// # Errors
-    /// Those of [`crate::Client::table`].
+    /// Same as [`crate::Client::table`].
     pub fn table<V>(&self, name: &str) -> Result<Table<V>, Error>
     where
         HashMap<Arc<str>, V>: Replicated<Value = V>,
@@ -191,7 +191,7 @@ impl Client {
     /// Returns the table of this name as a state of any type that can follow a table.
     ///
     /// # Errors
-    /// Those of [`crate::Client::table_as`].
+    /// Same as [`crate::Client::table_as`].
     pub fn table_as<S: Replicated>(&self, name: &str) -> Result<Table<S::Value, S>, Error> {
         let inner = self.runtime.block_on(self.inner.table_as::<S>(name))?;
         Ok(Table {
@@ -204,7 +204,7 @@ impl Client {
     /// Follows a table, and returns when the state is complete. Waits while the server cannot be reached.
     ///
     /// # Errors
-    /// Those of [`crate::Client::replica`].
+    /// Same as [`crate::Client::replica`].
     pub fn replica<S: Replicated>(&self, table: &str) -> Result<Replica<S>, Error> {
         let replica = self.runtime.block_on(self.inner.replica(table))?;
         Ok(self.replica_of(replica))
@@ -226,7 +226,7 @@ impl Client {
     /// Streams the transactions of a table, one by one.
     ///
     /// # Errors
-    /// Those of [`crate::Client::events`].
+    /// Same as [`crate::Client::events`].
     pub fn events(&self, table: &str, from: Option<Position>) -> Result<Events, Error> {
         Ok(Events {
             inner: self.runtime.block_on(self.inner.events(table, from))?,
@@ -240,7 +240,7 @@ impl ReplicaBuilder {
     /// [`start`](Self::start).
     ///
     /// # Errors
-    /// Those of [`start`](Self::start), or if the system refuses a thread.
+    /// Same as [`start`](Self::start); also if the system refuses to start a thread.
     pub fn start_blocking<S: Replicated>(self) -> Result<Replica<S>, Error> {
         let runtime = self.runtime.clone().map_or_else(Own::start, Ok)?;
         Ok(Replica {
@@ -273,7 +273,7 @@ calls! {
 }
 
 impl<V, S: Replicated> Table<V, S> {
-    /// Returns an empty transaction, to be filled.
+    /// Returns an empty transaction.
     pub fn txn(&self) -> TableTxn<'_, Self, V> {
         TableTxn::new(self)
     }
@@ -281,7 +281,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// Streams every change after `from`, in order and without a gap.
     ///
     /// # Errors
-    /// Those of [`crate::Table::subscribe`].
+    /// Same as [`crate::Table::subscribe`].
     pub fn subscribe(&self, from: Position) -> Result<Events, Error> {
         self.client.events(self.table().as_str(), Some(from))
     }
@@ -337,10 +337,10 @@ pub struct Replica<S: Replicated> {
 }
 
 impl<S: Replicated> Replica<S> {
-    /// Writes the copy on disk now.
+    /// Writes the copy on disk immediately.
     ///
     /// # Errors
-    /// Those of [`crate::Replica::save`].
+    /// Same as [`crate::Replica::save`].
     pub fn save(&self) -> Result<Position, SaveError> {
         self.runtime.block_on(self.inner.save())
     }
@@ -348,7 +348,7 @@ impl<S: Replicated> Replica<S> {
     /// Waits until readers see `at`, or a later position.
     ///
     /// # Errors
-    /// Those of [`crate::Replica::wait_for`].
+    /// Same as [`crate::Replica::wait_for`].
     pub fn wait_for(&self, at: Position, within: Duration) -> Result<(), WaitForError> {
         self.runtime.block_on(self.inner.wait_for(at, within))
     }
@@ -359,7 +359,7 @@ impl<S: Entries> Replica<S> {
     /// thread of its own, until the guard is dropped. See [`crate::Replica::on_change`] for details.
     ///
     /// # Errors
-    /// Those of [`crate::Replica::on_change`].
+    /// Same as [`crate::Replica::on_change`].
     pub fn on_change(
         &self,
         call: impl FnMut(&str, Option<&S::Value>, Option<&S::Value>) + Send + 'static,

@@ -20,7 +20,7 @@ use tower_service::Service;
 /// Connection Attempt Delay of RFC 8305.
 const NEXT_AFTER: Duration = Duration::from_millis(250);
 
-/// Longest time of a connection attempt; after it the server counts as unreachable.
+/// Longest time of a connection attempt; after that the server counts as unreachable.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// An HTTP client that reuses its connections.
@@ -51,7 +51,7 @@ impl Target {
         let found = elsewhere(move || (host, port).to_socket_addrs().map(Iterator::collect));
         found.await.unwrap_or_else(|_| {
             Err(io::Error::other(
-                "the system refuses a thread that looks up the server's name",
+                "the system refuses to start a thread that looks up the server's name",
             ))
         })
     }
@@ -64,7 +64,7 @@ pub(crate) fn requests(target: Target) -> Requests {
         .build(Connector(target))
 }
 
-/// A connector that connects every request to one server, whatever host the request names.
+/// A connector that connects every request to one server, regardless of the host in the request.
 #[derive(Clone)]
 pub(crate) struct Connector(Target);
 

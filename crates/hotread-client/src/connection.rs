@@ -14,7 +14,7 @@ pub enum ConnectionEvent {
     /// There is no session. The client retries until there is one; the event is repeated if the reason
     /// changes.
     Down {
-        /// Reason why the session ended, or did not begin.
+        /// Reason the session ended, or did not begin.
         why: Arc<str>,
     },
 }

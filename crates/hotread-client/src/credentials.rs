@@ -27,7 +27,7 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Returns credentials. A constant token is checked at once.
+    /// Returns credentials. A constant token is checked immediately.
     ///
     /// # Errors
     /// If the characters of a constant token do not fit into a header.
@@ -40,7 +40,7 @@ impl Credentials {
         Ok(Self { source, header })
     }
 
-    /// Returns the header to be sent.
+    /// Returns the header to send.
     ///
     /// # Errors
     /// If the source of a token fails.

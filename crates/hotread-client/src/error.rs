@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// Reason why a call failed.
+/// Reason a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -57,7 +57,7 @@ pub enum Error {
         trouble: String,
     },
     /// The outcome of a write is unknown, after all attempts.
-    #[error("whether transaction {id} was committed is not known: {cause}; repeat it with this id")]
+    #[error("it is unknown whether transaction {id} was committed: {cause}; retry it with this id")]
     CommitUnknown {
         /// Transaction id of the write. Repeating the write with this id is harmless, and returns its
         /// outcome.
@@ -139,7 +139,7 @@ impl Error {
     }
 
     pub(crate) fn no_thread(what: &str, error: io::Error) -> Self {
-        let message = format!("the system refuses a thread for the {what}: {error}");
+        let message = format!("the system refuses to start a thread for the {what}: {error}");
         Self::invalid(Code::Internal, message)
     }
 }

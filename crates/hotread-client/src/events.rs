@@ -132,7 +132,7 @@ struct Outlet {
     full: bool,
     /// Sender of the position at which the session begins; `None`: it has begun.
     begun: Option<oneshot::Sender<Result<Position, Error>>>,
-    /// Latest reason why the session has not begun.
+    /// Latest reason the session has not begun.
     trouble: watch::Sender<Option<String>>,
 }
 

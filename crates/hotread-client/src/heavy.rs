@@ -1,5 +1,5 @@
 //! Long work, run outside the runtime's threads. It does not use the runtime's blocking pool, because tokio
-//! panics if the system refuses the first thread of that pool.
+//! panics if the system refuses to start the first thread of that pool.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -13,8 +13,8 @@ use tokio::sync::{Semaphore, oneshot};
 pub(crate) const HEAVY_FRAME_BYTES: usize = 64 << 10;
 /// Number of updates that take about a millisecond to apply.
 pub(crate) const HEAVY_UPDATES: usize = 4_096;
-/// Most threads for heavy work at a time, for all clients of the process: enough for the cores of large
-/// machines, with a few MiB of stacks.
+/// Maximum number of threads for heavy work at a time, for all clients of the process: enough for the cores
+/// of large machines, with a few MiB of stacks.
 const MAX_THREADS: usize = 64;
 
 static THREADS: Semaphore = Semaphore::const_new(MAX_THREADS);

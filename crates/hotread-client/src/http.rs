@@ -19,11 +19,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// Most attempts of a request. With the waits in between they take a few seconds: a restart of the server.
+/// Maximum number of attempts of a request. With the waits in between they take a few seconds: a restart of
+/// the server.
 const ATTEMPTS: u32 = 6;
 /// Longest first wait; each further wait may be twice as long as the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// Longest wait between attempts, also if the server asks for a longer one.
+/// Longest wait between attempts, even if the server asks for a longer one.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// Size of the largest answer that is read, in bytes: the largest change with all escapes.
 const MAX_ANSWER_BYTES: usize = 1 << 30;
@@ -342,7 +343,7 @@ const PASSING: [StatusCode; 3] = [
 
 /// Returns `true` for codes that also tell the outcome of earlier attempts with the same id: the server
 /// looked for the id, or can never have accepted the request, or nothing is left of its effect. Other
-/// codes, such as that of a token revoked meanwhile, tell nothing about an earlier attempt.
+/// codes, such as that of a token revoked in the meantime, tell nothing about an earlier attempt.
 fn settles(code: Code) -> bool {
     matches!(
         code,

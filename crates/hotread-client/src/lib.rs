@@ -12,7 +12,8 @@
 //! - **Staleness**: about a round trip behind the server. [`Replica::age`] returns a proved upper bound of the
 //!   content's age. If the server goes away, readers keep the last state.
 //! - **CPU**: a task on the caller's runtime, which parses each changed record once. Large frames and large
-//!   updates are handled on threads of their own, or by the task if the system refuses a thread. When readers
+//!   updates are handled on threads of their own, or by the task if the system refuses to start a thread.
+//! When readers
 //!   refer to old copies of a large table, the task's thread makes another copy.
 //!
 //! # Example
@@ -73,7 +74,7 @@
 //!     assert_eq!(body.code, Code::UnknownTable);
 //! }
 //!
-//! // Each transaction by itself, without a gap.
+//! // Each transaction individually, without gaps.
 //! let mut events = client.events("prices", Some(committed.position)).await?;
 //! while let Some(event) = events.next().await {
 //!     for op in event?.ops {
@@ -109,7 +110,7 @@
 //!   status is [`Status::Failed`], and readers keep the last state.
 //! - Every write has a random id and is repeated with it, so that it is applied once or not at all. Only
 //!   the answer of a HotRead server counts: the answer of a proxy in its place (504, a page of HTML) leads
-//!   to another attempt, and finally to [`Error::CommitUnknown`], which has the id with which to find out.
+//!   to another attempt, and finally to [`Error::CommitUnknown`], which carries the id: retry with it.
 //!   Changes without an id (creating and dropping tables, tokens) are sent once; if the answer is lost,
 //!   they fail with [`Error::OutcomeUnknown`]. The key of a returned record is compared with the requested
 //!   one.

@@ -30,16 +30,16 @@ pub(crate) struct Options {
 /// such generations do not block publication.
 const COPIES: usize = 4;
 /// Number of updates queued behind blocking readers above which nothing more is read from the server. The
-/// session is lost in the end, and resumed once the readers catch up.
+/// session is eventually lost, and resumed once the readers catch up.
 const MAX_QUEUED: usize = 65_536;
-/// Longest wait for the server of a replica that has a copy on disk; after it the replica starts from that
+/// Longest wait for the server of a replica that has a copy on disk; after that the replica starts from that
 /// copy.
 const OFFLINE_AFTER: Duration = Duration::from_secs(2);
 /// Time after which an update blocked by readers is reported.
 pub(crate) const BLOCKED_AFTER: Duration = Duration::from_secs(1);
 /// Share of the largest size at which a table is logged as nearly too large, in percent.
 const WARN_AT_PERCENT: usize = 80;
-/// Most left-out records that the status lists; all of them are counted.
+/// Maximum number of left-out records that the status lists; all of them are counted.
 const MAX_LEFT_OUT: usize = 64;
 
 /// Updates that are queued and not visible yet.
@@ -126,7 +126,7 @@ impl<S: Replicated> Publisher<S> {
         self.begin(batch).await;
     }
 
-    /// Sends the first state, or the reason why there will not be one, to the caller that waits for it.
+    /// Sends the first state, or the reason there will not be one, to the caller that waits for it.
     pub(crate) fn give(&mut self, state: First<S>) {
         if let Some(first) = self.first.take() {
             // The caller may be gone.

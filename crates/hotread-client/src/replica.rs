@@ -59,7 +59,7 @@ impl ReplicaBuilder {
     /// Starts the replica, as [`Client::replica`](crate::Client::replica) does.
     ///
     /// # Errors
-    /// Those of [`Client::replica`](crate::Client::replica).
+    /// Same as [`Client::replica`](crate::Client::replica).
     pub async fn start<S: Replicated>(self) -> Result<Replica<S>, Error> {
         let table = TableName::new(&self.table)?;
         let cell = Arc::new(Cell::new(Instant::now()));
@@ -109,7 +109,7 @@ struct Following<S: Replicated> {
     publisher: Publisher<S>,
 }
 
-/// Reports the end of the replica, also when the runtime drops its task in the middle of the work.
+/// Reports the end of the replica, even when the runtime drops its task in the middle of the work.
 impl<S: Replicated> Drop for Following<S> {
     fn drop(&mut self) {
         let message = "the replica's task has ended: its runtime was shut down";
@@ -268,7 +268,7 @@ impl<S: Replicated> Replica<S> {
         self.0.cell.now().left_out.clone()
     }
 
-    /// Returns the reason why the last connection to the server ended, or could not be opened; `None`: no
+    /// Returns the reason the last connection to the server ended, or could not be opened; `None`: no
     /// connection has failed yet.
     #[must_use]
     pub fn trouble(&self) -> Option<Arc<str>> {
@@ -326,7 +326,7 @@ impl<S: Replicated> Replica<S> {
     /// refused value blocks the replica, the call waits for its correction.
     ///
     /// # Errors
-    /// [`WaitForError`] has the reason why readers do not see the position.
+    /// [`WaitForError`] has the reason readers do not see the position.
     pub async fn wait_for(&self, at: Position, within: Duration) -> Result<(), WaitForError> {
         let cell = &self.0.cell;
         let (asked, mut seen, mut decided) = (Instant::now(), cell.now.subscribe(), None);
@@ -353,9 +353,9 @@ impl<S: Entries> Replica<S> {
     /// change.
     ///
     /// Costs a thread of its own, which runs the callback, and one more copy of the state. No lock is held
-    /// meanwhile: the callback may use the replica, and may be slow without delaying readers or the task. A
-    /// panic is caught, the status becomes [`Status::CallbackPanicked`], and the next change is reported as
-    /// usual.
+    /// in the meantime: the callback may use the replica, and may be slow without delaying readers or the
+    /// task. A panic is caught, the status becomes [`Status::CallbackPanicked`], and the next change is
+    /// reported as usual.
     ///
     /// ```no_run
     /// # use hotread_client::{Client, Error};
@@ -367,7 +367,7 @@ impl<S: Entries> Replica<S> {
     /// ```
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// If the system refuses to start a thread.
     pub fn on_change(
         &self,
         call: impl FnMut(&str, Option<&S::Value>, Option<&S::Value>) + Send + 'static,

@@ -20,7 +20,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 /// Bytes per read and write.
 const BUFFER: usize = 64 << 10;
-/// Longest time to send a frame, all of which are small; after it the connection counts as lost.
+/// Longest time to send a frame, all of which are small; after that the connection counts as lost.
 const SEND_WITHIN: Duration = Duration::from_secs(10);
 /// Largest body of an answer other than a session, in bytes: an error has a message of one line.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
@@ -42,7 +42,7 @@ pub(crate) enum Wire {
     Open(Box<Socket>, u64),
 }
 
-/// Reason why there is no connection.
+/// Reason there is no connection.
 #[derive(Debug)]
 pub(crate) enum Lost {
     /// The server's reason for its refusal.
@@ -79,7 +79,7 @@ impl Wire {
         came
     }
 
-    /// Returns `true` if bytes have arrived since the last call, also if they are only a part of a frame.
+    /// Returns `true` if bytes have arrived since the last call, even if they are only a part of a frame.
     pub(crate) fn is_heard(&mut self) -> bool {
         let Self::Open(socket, before) = self else {
             return false;
@@ -198,7 +198,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Lost {
     match answered(object.unwrap_or_default()) {
         Some(body) => Lost::Refused(body),
         None => Lost::Broken(format!(
-            "the answer is {status}, and not of a HotRead server"
+            "the answer is {status}, but not from a HotRead server"
         )),
     }
 }

@@ -72,9 +72,9 @@ pub enum Status {
 
 /// A replica's content may be older than the caller allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{}, and at most {max:?} was asked for", match .age {
+#[error("{}, but at most {max:?} is allowed", match .age {
     Some(age) => format!("the replica's content may be {age:?} old"),
-    None => "the age of the replica's content is not known yet".to_owned(),
+    None => "the age of the replica's content is still unknown".to_owned(),
 })]
 pub struct TooStale {
     /// Upper bound of the content's age; `None`: it is unknown, because the replica started from a copy on
@@ -94,7 +94,7 @@ impl TooStale {
     }
 }
 
-/// Reason why a replica did not reach a position.
+/// Reason a replica did not reach a position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitForError {
@@ -107,7 +107,7 @@ pub enum WaitForError {
     Rejected(Refused),
     /// The table became too large at the position, or before it.
     #[error(
-        "the table has {bytes} bytes of keys and values, and {max} are allowed; allow more, or delete records"
+        "the table has {bytes} bytes of keys and values, but at most {max} are allowed; raise the limit, or delete records"
     )]
     TooLarge {
         /// Bytes of the table's keys, categories and values.
@@ -115,9 +115,9 @@ pub enum WaitForError {
         /// The limit.
         max: usize,
     },
-    /// The position is of another incarnation of the table.
+    /// The position belongs to another incarnation of the table.
     #[error(
-        "the table was re-created or restored, and the position is of another incarnation; read the table again"
+        "the table was re-created or restored, and the position belongs to another incarnation; read the table again"
     )]
     EpochChanged,
     /// The replica did not reach the position in time.
@@ -142,7 +142,7 @@ pub(crate) struct Now {
     pub(crate) queued: Option<Position>,
     /// Position that was received, though its batch may be pending.
     pub(crate) received: Option<Position>,
-    /// Head of the table, as far as is known.
+    /// Last known head of the table.
     pub(crate) head: u64,
     pub(crate) fresh_at: Option<Instant>,
     /// Age beyond which a replica counts as stale.
@@ -198,7 +198,7 @@ impl Now {
     }
 }
 
-/// Returns the reason why readers did not reach `at` in time.
+/// Returns the reason readers did not reach `at` in time.
 pub(crate) fn too_late(now: &Now, at: Position) -> WaitForError {
     let reached = |position: Option<Position>| position.is_some_and(|there| there.has_reached(at));
     match (&now.session, now.visible) {
@@ -229,7 +229,7 @@ pub(crate) fn decide(now: &Now, at: Position, asked: Instant) -> Option<Result<(
         }
         _ => {}
     }
-    // The replica has everything committed before the call, and is of another incarnation.
+    // The replica has everything committed before the call, and belongs to another incarnation.
     let proved = now.fresh_at.is_some_and(|fresh| fresh >= asked);
     (!same(visible) && proved).then_some(Err(WaitForError::EpochChanged))
 }

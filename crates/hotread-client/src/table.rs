@@ -67,7 +67,7 @@ impl Client {
     /// server does not have it. See [`Table`]; it waits as [`replica`](Self::replica) does.
     ///
     /// # Errors
-    /// Those of [`replica`](Self::replica), or if the table cannot be created.
+    /// Same as [`replica`](Self::replica); also if the table cannot be created.
     pub async fn table<V>(&self, name: &str) -> Result<Table<V>, Error>
     where
         HashMap<Arc<str>, V>: Replicated<Value = V>,
@@ -79,7 +79,7 @@ impl Client {
     /// [`table`](Self::table).
     ///
     /// # Errors
-    /// Those of [`table`](Self::table).
+    /// Same as [`table`](Self::table).
     pub async fn table_as<S: Replicated>(&self, name: &str) -> Result<Table<S::Value, S>, Error> {
         let replica = match self.replica(name).await {
             Err(error) if error.code() == Code::UnknownTable => {
@@ -108,7 +108,7 @@ typed_table_calls! {
 }
 
 impl<V, S: Replicated> Table<V, S> {
-    /// Returns an empty transaction, to be filled.
+    /// Returns an empty transaction.
     pub fn txn(&self) -> TableTxn<'_, Self, V> {
         TableTxn::new(self)
     }
@@ -116,7 +116,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// Replaces the table's content, with the limits and conditions of `new`.
     ///
     /// # Errors
-    /// Those of [`Client::replace`].
+    /// Same as [`Client::replace`].
     pub async fn replace_with(&self, new: Replace) -> Result<Replaced, Error> {
         TableTxn::<Self, V>::check(self, &new.records)?;
         let replaced = self.client.replace(self.table().as_str(), new).await?;
@@ -147,7 +147,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// Returns the changes after `from`, oldest first, at most `limit` and [`MAX_CHANGES`].
     ///
     /// # Errors
-    /// Those of [`Client::changes`].
+    /// Same as [`Client::changes`].
     pub async fn changes(&self, from: Position, limit: usize) -> Result<Vec<Change>, Error> {
         let limit = Some(limit.min(MAX_CHANGES));
         let answer = self
@@ -160,7 +160,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// Streams every change after `from`, in order and without a gap.
     ///
     /// # Errors
-    /// Those of [`Client::events`].
+    /// Same as [`Client::events`].
     pub async fn subscribe(&self, from: Position) -> Result<crate::Events, Error> {
         self.client.events(self.table().as_str(), Some(from)).await
     }

@@ -18,7 +18,7 @@ pub struct Scan {
     pub after: Option<Key>,
     /// Category of the records; `None` for all.
     pub category: Option<Category>,
-    /// Largest number of records in the page; 0 selects 100. A page has at most 1,000 records, and
+    /// Maximum number of records in the page; 0 selects 100. A page has at most 1,000 records, and
     /// fewer if they are large: the record that reaches 8 MiB of keys, categories and values ends
     /// it.
     pub limit: usize,
@@ -36,7 +36,7 @@ pub struct Search {
     pub query: String,
     /// Category of the records; `None` for all.
     pub category: Option<Category>,
-    /// Largest number of records in the answer; 0 selects 100. A store returns at most 1,000, a
+    /// Maximum number of records in the answer; 0 selects 100. A store returns at most 1,000, a
     /// server 100, and both fewer if the records are large: 8 MiB end an answer.
     pub limit: usize,
 }
@@ -67,7 +67,7 @@ pub struct Found {
     pub position: Position,
 }
 
-/// Most transactions in one answer about the history.
+/// Maximum number of transactions in one answer about the history.
 pub const MAX_CHANGES: usize = 1_000;
 
 /// A part of a table's history. In JSON each change has the form of a `txn` frame.

@@ -13,10 +13,10 @@ use zeroize::Zeroizing;
 pub struct ItemHash(pub u128);
 
 /// Digest of a table: the sum of its records' hashes modulo 2^128. It does not depend on the order
-/// of the records, and updating it for a change costs the same whatever the size of the table.
+/// of the records, and updating it for a change costs the same regardless of the size of the table.
 ///
-/// The digest detects accidents. That of a plain table does not withstand an attacker who chooses
-/// values; that of a sealed table discloses nothing about values without the key.
+/// The digest detects accidents. The digest of a plain table does not withstand an attacker who
+/// chooses values; the digest of a sealed table discloses nothing about values without the key.
 ///
 /// Based on sums of hashes for sets; see Clarke et al., "Incremental Multiset Hash Functions and
 /// Their Application to Memory Integrity Checking" (2003), where this is MSet-Add-Hash.

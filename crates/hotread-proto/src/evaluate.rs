@@ -34,7 +34,7 @@ pub enum Body {
     /// The whole content, compared with the table during evaluation: a pass over all of the table.
     Replace(Replace),
     /// The whole content, compared with the table beforehand: evaluation applies the differences
-    /// found, and compares again the keys that were changed since.
+    /// found, and compares the keys that have changed since then again.
     Compared(Compared),
     /// Expired records to delete: keys with the sequence numbers that they had. A record that was
     /// changed since is kept.
@@ -151,7 +151,7 @@ pub enum Removal {
 }
 
 impl Removal {
-    /// Returns `true` for a deletion on request, whose cause is left out in JSON.
+    /// Returns `true` for a deletion on request, whose cause is omitted in JSON.
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         *self == Self::Deleted

@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// Longest table name, in bytes: names appear in URLs, file names of exports and metric labels.
 pub const MAX_TABLE_NAME_BYTES: usize = 64;
 /// Longest key, in bytes: keys appear in URLs, where percent-encoding may triple their length, and
-/// which proxies cut at some thousands of bytes.
+/// which proxies cut at a few thousand bytes.
 pub const MAX_KEY_BYTES: usize = 512;
 /// Longest category, in bytes.
 pub const MAX_CATEGORY_BYTES: usize = 64;
@@ -52,7 +52,7 @@ pub enum InvalidName {
         at: usize,
     },
     /// The name contains a control character.
-    #[error("the {what} has the control character U+{code:04X} at byte {at}; remove it")]
+    #[error("the {what} contains the control character U+{code:04X} at byte {at}; remove it")]
     Control {
         /// Kind of the name.
         what: &'static str,
@@ -64,7 +64,7 @@ pub enum InvalidName {
     /// The key is `.` or `..`, which URLs resolve away.
     #[error("a key cannot be `.` or `..`, which URLs resolve away; choose another")]
     Dots,
-    /// The name does not have the required form.
+    /// The name is malformed.
     #[error("the {what} {name:?} is not of the form {form}; use only those characters")]
     Form {
         /// Kind of the name.
@@ -190,7 +190,7 @@ text!(TableName);
 
 impl TableName {
     /// # Errors
-    /// If the name does not have the form `[a-z0-9][a-z0-9_-]{0,63}`.
+    /// If the name does not match `[a-z0-9][a-z0-9_-]{0,63}`.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
         let allowed = |at, byte| {
             matches!(byte, b'a'..=b'z' | b'0'..=b'9') || (at > 0 && matches!(byte, b'_' | b'-'))
@@ -217,10 +217,10 @@ impl Key {
         Ok(Self(key.into()))
     }
 
-    /// As [`new`](Self::new), from bytes that may not be text.
+    /// Like [`new`](Self::new), from bytes that may not be text.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and if the bytes are not UTF-8.
+    /// Same as [`new`](Self::new); also if the bytes are not UTF-8.
     pub fn from_bytes(key: &[u8]) -> Result<Self, InvalidName> {
         Self::new(utf8("key", key, MAX_KEY_BYTES)?)
     }
@@ -321,10 +321,10 @@ impl Note {
         Ok(Self(note.into()))
     }
 
-    /// As [`new`](Self::new), from bytes that may not be text.
+    /// Like [`new`](Self::new), from bytes that may not be text.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and if the bytes are not UTF-8.
+    /// Same as [`new`](Self::new); also if the bytes are not UTF-8.
     pub fn from_bytes(note: &[u8]) -> Result<Self, InvalidName> {
         Self::new(utf8("note", note, MAX_NOTE_BYTES)?)
     }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Most changes that wait for one callback. Further ones are dropped, and the callback gets the
+/// Maximum number of changes that wait for one callback. Further ones are dropped, and the callback gets the
 /// difference between the last reported state and the current one. This bounds the memory that a
 /// slow callback takes at the changes of a few seconds of a busy table.
 pub const MAX_CHANGES_BEHIND: usize = 65_536;

@@ -32,11 +32,11 @@ pub struct TableOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct History {
-    /// Largest number of transactions.
+    /// Maximum number of transactions.
     pub max_changes: u64,
     /// Largest age of a transaction, in seconds.
     pub max_age_s: u64,
-    /// Most bytes of keys and values.
+    /// Maximum size of keys and values, in bytes.
     pub max_bytes: u64,
 }
 

@@ -134,7 +134,7 @@ impl Record {
         self.key_end() + usize::from(self.bytes()[CATEGORY_LENGTH])
     }
 
-    /// Returns the key. Costs a check for UTF-8, some nanoseconds.
+    /// Returns the key. Costs a check for UTF-8, a few nanoseconds.
     #[must_use]
     pub fn key(&self) -> &str {
         std::str::from_utf8(self.key_bytes()).expect("made from a str")
@@ -155,7 +155,7 @@ impl Record {
     /// Deserializes the value.
     ///
     /// # Errors
-    /// If the value does not have the form of the type.
+    /// If the value does not match the type.
     pub fn value_as<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
         serde_json::from_slice(self.value())
     }

@@ -122,7 +122,7 @@ impl HotReadState for Records {
         next.seq += 1;
         assert_eq!(
             change.position, next,
-            "a table's changes are applied one after the other"
+            "a table's changes are applied one after another"
         );
         for op in &change.ops {
             match op {

@@ -37,24 +37,24 @@ pub enum Refusal {
     EmptyReplacement,
     /// A replacement would delete more of the table than is allowed.
     #[error(
-        "the replacement would delete {deleted} of {records} records, and at most {max} may be deleted; make sure that it is complete, or allow more with max_delete_percent"
+        "the replacement would delete {deleted} of {records} records, but at most {max} may be deleted; make sure that it is complete, or allow more with max_delete_percent"
     )]
     TooManyDeletions {
         /// Number of records that would be deleted.
         deleted: u64,
         /// Number of records in the table.
         records: u64,
-        /// Largest number of records that may be deleted.
+        /// Maximum number of records that may be deleted.
         max: u64,
     },
     /// A replacement would change more records than are allowed in one step.
     #[error(
-        "the replacement changes {changed} records, and at most {max} may change in one step, since all other writers wait meanwhile; write what changes in several transactions, or allow more changes"
+        "the replacement changes {changed} records, but at most {max} may change in one step, since all other writers wait in the meantime; write what changes in several transactions, or allow more changes"
     )]
     TooManyChanges {
         /// Number of records that would be new, different or gone.
         changed: u64,
-        /// Largest number of records that may change.
+        /// Maximum number of records that may change.
         max: u64,
     },
     /// Too much of the table has changed since a replacement was compared with it.

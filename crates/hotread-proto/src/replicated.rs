@@ -24,7 +24,7 @@ use std::time::UNIX_EPOCH;
 /// that can be read from JSON. A state of your own can keep whatever it looks up fastest: an index, a
 /// routing tree, a compiled rule.
 ///
-/// [`put`](Self::put) parses each record once, whatever number of copies the state has. Put what is
+/// [`put`](Self::put) parses each record once, regardless of the number of copies. Put what is
 /// costly there, not into [`apply_update`](HotReadState::apply_update).
 ///
 /// ```
@@ -94,7 +94,7 @@ pub trait Replicated: HotReadState {
     /// Returns the update that writes a record. `key` is the record's, to be shared.
     ///
     /// # Errors
-    /// The reason why the state refuses the value, in one line, which the server shows to those who
+    /// The reason the state refuses the value, in one line, which the server shows to those who
     /// write. The state then keeps its content until the record is changed or deleted. The decision
     /// must depend on key, value and category of the record alone. A panic counts as an error.
     fn put(key: &Arc<str>, record: &Record) -> Result<Self::Action, String>;
@@ -218,7 +218,7 @@ impl<S: Replicated> Target for Decoder<S> {
 /// error says nothing about the value.
 ///
 /// # Errors
-/// The reason why the state refuses the record, in one line.
+/// The reason the state refuses the record, in one line.
 pub fn check_value<S: Replicated>(put: &Put, sealed: bool) -> Result<(), String> {
     let (key, value, category) = (&put.key, &put.value, &put.category);
     // Sequence number and time are not known yet, and no state may depend on them.

@@ -6,7 +6,7 @@ use std::fmt;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// Kind of an error. Codes are stable; messages are for people.
+        /// Kind of an error. Codes are stable; messages are meant for humans.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[non_exhaustive]
         pub enum Code {
@@ -62,7 +62,7 @@ codes! {
     TxnIdReused = "TXN_ID_REUSED",
     /// The position lies before the history that the table keeps.
     Gone = "GONE",
-    /// The position is of another incarnation of the table, or lies in its future.
+    /// The position belongs to another incarnation of the table, or lies in its future.
     EpochChanged = "EPOCH_CHANGED",
     /// The table has no search index.
     NoSearch = "NO_SEARCH",

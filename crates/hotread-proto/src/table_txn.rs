@@ -86,7 +86,7 @@ pub enum InvalidInput {
     #[error(transparent)]
     Value(#[from] InvalidValue),
     /// A value that cannot be read back as the table's type, such as a `NaN`.
-    #[error("the value of {key:?} cannot be read again as the table's type: {reason}")]
+    #[error("the value of {key:?} cannot be read back as the table's type: {reason}")]
     Unreadable {
         /// The record's key.
         key: Key,
@@ -107,7 +107,7 @@ pub trait Commit {
     /// Checks that the table's type would accept a record.
     ///
     /// # Errors
-    /// The reason why the type would refuse it, in one line.
+    /// The reason the type would refuse it, in one line.
     fn check(&self, put: &Put) -> Result<(), String>;
 
     /// Returns this machine's time, from which expiries are counted.
@@ -138,7 +138,7 @@ impl<'a, T: Commit, V> TableTxn<'a, T, V> {
     /// Adds a write of a record, in the category `general` and without an expiry.
     ///
     /// # Errors
-    /// If the key or the value cannot be stored, or the value cannot be read again as the table's type.
+    /// If the key or the value cannot be stored, or the value cannot be read back as the table's type.
     pub fn put(self, key: &str, value: &V) -> Result<Self, InvalidInput>
     where
         V: Serialize,
@@ -149,7 +149,7 @@ impl<'a, T: Commit, V> TableTxn<'a, T, V> {
     /// Adds a write of a record with options.
     ///
     /// # Errors
-    /// As for [`put`](Self::put), and if the category or the note is malformed.
+    /// Same as [`put`](Self::put), and if the category or the note is malformed.
     pub fn put_with(
         mut self,
         key: &str,
@@ -259,7 +259,7 @@ impl<'a, T: Commit, V> TableTxn<'a, T, V> {
         Ok(self)
     }
 
-    /// Commits the transaction. The answer is the table's: a result, or a future of one.
+    /// Commits the transaction. Returns what the table's calls return: a `Result`, or a future of one.
     pub fn commit(self) -> T::Answer<'a> {
         self.table.commit(self.txn)
     }

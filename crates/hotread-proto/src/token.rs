@@ -59,7 +59,7 @@ pub struct ParseRoleError;
 pub struct TokenInfo {
     /// Public identifier, by which the token is listed and revoked: 8 hexadecimal digits.
     pub id: String,
-    /// Name of the holder, for people: `[A-Za-z0-9._-]{1,64}`. Several tokens may have the same
+    /// Human-readable name of the holder: `[A-Za-z0-9._-]{1,64}`. Several tokens may have the same
     /// name, so that a new token can replace an old one.
     pub name: String,
     /// Access that the token grants.

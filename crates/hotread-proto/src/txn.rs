@@ -8,13 +8,13 @@ use crate::value::Value;
 use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroize;
 
-/// Most operations in a transaction: what a reader applies in one step, in some hundred
-/// microseconds.
+/// Maximum number of operations in a transaction: what a reader applies in one step, in some
+/// hundred microseconds.
 pub const MAX_TXN_OPS: usize = 1_000;
-/// Most bytes of keys, categories, values and note in a transaction.
+/// Maximum number of bytes of keys, categories, values and note in a transaction.
 pub const MAX_TXN_BYTES: usize = 8 << 20;
-/// Most bytes of keys, categories and values that a replacement may change: they form one row of
-/// the history and one step of each replica.
+/// Maximum number of bytes of keys, categories and values that a replacement may change: they form
+/// one row of the history and one step of each replica.
 pub const MAX_REPLACE_BYTES: usize = 256 << 20;
 
 /// A whole record to write.
@@ -151,8 +151,8 @@ impl TryFrom<PreconditionFields> for Precondition {
             (Some(seq), None, None) => Condition::Seq(seq),
             (None, Some(true), None) => Condition::Absent,
             (None, None, Some(true)) => Condition::Present,
-            (None, Some(false), None) => return Err("if_absent is true or left out"),
-            (None, None, Some(false)) => return Err("if_present is true or left out"),
+            (None, Some(false), None) => return Err("if_absent is true or absent"),
+            (None, None, Some(false)) => return Err("if_present is true or absent"),
             _ => return Err("a precondition has one of if_seq, if_absent and if_present"),
         };
         Ok(Self {

@@ -56,7 +56,7 @@ pub trait TypedTable<V>:
     /// Waits until readers see a change.
     ///
     /// # Errors
-    /// The reason why readers do not see it.
+    /// The reason readers do not see it.
     fn wait_for(&self, position: Position, within: Duration) -> Result<(), Self::WaitForError>;
 
     /// Calls `call` with the key, the old and the new value of each record that changes from now on, on a
@@ -136,7 +136,7 @@ pub trait TypedTable<V>:
     /// Writes a record with a category, an expiry or a condition.
     ///
     /// # Errors
-    /// As for [`put`](Self::put), and if the condition does not hold.
+    /// Same as [`put`](Self::put), and if the condition does not hold.
     fn put_with(&self, key: &str, value: &V, options: PutOptions) -> Result<Position, Self::Error>
     where
         V: Serialize,

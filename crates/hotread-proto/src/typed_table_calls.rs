@@ -37,7 +37,7 @@ impl Position {
 /// Deserializes the value of a record, whose table may be sealed.
 ///
 /// # Errors
-/// If the value does not have the form of the type.
+/// If the value does not match the type.
 pub fn read_value<V: DeserializeOwned>(record: &Record, sealed: bool) -> Result<V, Refused> {
     let value = record.value_as();
     value.map_err(|error| Refused::new(record, error, sealed))
@@ -110,7 +110,7 @@ macro_rules! typed_table_calls {
             /// Writes a record with a category, an expiry or a condition.
             ///
             /// # Errors
-            /// As for [`put`](Self::put), and if the condition does not hold.
+            /// Same as [`put`](Self::put), and if the condition does not hold.
             pub $($async)? fn put_with(
                 &self,
                 key: &str,

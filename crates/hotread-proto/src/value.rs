@@ -122,7 +122,7 @@ impl Value {
     /// Deserializes the value.
     ///
     /// # Errors
-    /// If the value does not have the form of the type.
+    /// If the value does not match the type.
     pub fn to<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
         serde_json::from_str(&self.0)
     }

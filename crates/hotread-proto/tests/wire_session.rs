@@ -354,7 +354,7 @@ fn a_client_waits_for_its_server_as_long_as_the_document_says() {
     let next = |heartbeat_ms| connected(S(1), heartbeat_ms).poll_timeout().unwrap() - S(1);
     let text = document::text();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(text.contains("less than 10 ms for 10 ms, and more than 60 s for 60 s"));
+    assert!(text.contains("less than 10 ms as 10 ms, and more than 60 s as 60 s"));
     assert_eq!((next(0), next(u64::MAX)), (MS(10), S(60)));
 }
 

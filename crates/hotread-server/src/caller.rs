@@ -45,7 +45,7 @@ impl Caller {
         self.token.as_ref().map_or("anonymous", |token| &token.name)
     }
 
-    /// Returns the actor of the caller's writes: the token's name, whatever the request says. Without
+    /// Returns the actor of the caller's writes: the token's name, regardless of the request. Without
     /// tokens there is no actor, because any program of this machine may be the caller.
     pub(crate) fn actor(&self) -> Option<Actor> {
         // The names of tokens are valid actors.

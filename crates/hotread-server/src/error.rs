@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Default of the wait before another attempt, in seconds.
 const RETRY_AFTER_S: u64 = 1;
 
-/// Reason why a request failed.
+/// Reason a request failed.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
     body: Box<ErrorBody>,

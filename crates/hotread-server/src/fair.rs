@@ -18,7 +18,7 @@ pub(crate) struct Fair {
     waiting: Arc<()>,
 }
 
-/// Largest number of permits of each share.
+/// Maximum number of permits of each share.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shares {
     pub(crate) of_caller: usize,
@@ -54,7 +54,7 @@ impl Drop for Seat {
         self.permit = None;
         let taken = &self.fair.taken;
         // Under the map's lock, as the look-up in `seat`, so that no other caller can get the semaphore
-        // meanwhile.
+        // in the meantime.
         taken.remove_if(&self.share, |_, of| Arc::strong_count(of) == 1);
     }
 }

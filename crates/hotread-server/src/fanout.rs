@@ -14,20 +14,20 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
-/// Most encoded changes kept for a table: those that a session misses in a short absence.
+/// Maximum number of encoded changes kept for a table: those that a session misses in a short absence.
 const MAX_RECENT: usize = 1_024;
-/// Most bytes of these changes. The latest one is kept whatever its size.
+/// Maximum number of bytes of these changes. The latest one is kept regardless of its size.
 const MAX_RECENT_BYTES: usize = 8 << 20;
 /// Number of changes that are encoded before sessions are woken.
 const MAX_BATCH: usize = 256;
-/// Most changes that a session gets at once.
+/// Maximum number of changes that a session gets at once.
 const MAX_GIVEN: usize = 256;
 /// Bytes of keys and values from which changes are encoded on a blocking thread.
 const LARGE: usize = 256 << 10;
 /// Pause after the store failed to read.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Most concurrent reads of the history on behalf of followed tables; each takes up to 32 MiB.
+/// Maximum number of concurrent reads of the history on behalf of followed tables; each takes up to 32 MiB.
 const MAX_READING: usize = 4;
 
 /// The tables that are followed.
@@ -46,7 +46,7 @@ impl Default for Fanouts {
 }
 
 impl Fanouts {
-    /// Returns the fanout of a table, created if no session follows the table yet. Must be called within a
+    /// Returns the fanout of a table, and creates it for the table's first session. Must be called within a
     /// runtime.
     pub(crate) fn join(&self, store: &Store, table: &TableName) -> Result<Arc<Fanout>, ReadError> {
         let head = store.head(table)?;
@@ -124,7 +124,7 @@ impl Fanout {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the changes after this transaction, as far as they are in memory.
+    /// Returns the changes after this transaction that are in memory.
     pub(crate) fn after(&self, after: u64) -> Recently {
         let ring = self.lock();
         let Some(first) = ring.first() else {
@@ -273,7 +273,7 @@ async fn subscribe(
         });
         match subscribed.await? {
             Ok(subscription) => return Some(subscription),
-            // The history was trimmed meanwhile, or the disk did not answer.
+            // The history was trimmed in the meantime, or the disk did not answer.
             Err(ReadError::Gone { .. } | ReadError::Storage(_)) => {}
             Err(_) => return None,
         }

@@ -6,7 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const RESERVED: u64 = 128;
 
 /// Raises this process's soft limit of open files to the hard one, and returns the result; `None`:
-/// unlimited. For programs that are servers; the soft limit is low for the sake of programs that use
+/// unlimited. Meant for servers: the soft limit is low for the sake of programs that use
 /// `select`.
 pub fn raise_file_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);

@@ -1,4 +1,4 @@
-//! Reads a table's history in pieces of bounded size, for sessions and streams that are behind and perhaps
+//! Reads a table's history in pieces of bounded size, for sessions and streams that are behind and may be
 //! slow.
 
 use crate::error::Failure;
@@ -8,7 +8,7 @@ use hotread_store::Store;
 
 /// Bytes of keys and values that end a piece, which may exceed them by one change.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
-/// Most changes of a piece.
+/// Maximum number of changes of a piece.
 const PIECE_CHANGES: usize = 256;
 /// Memory of a change for each byte in the history: as stored, as records, and as JSON.
 const STORED_COST: usize = 3;
@@ -32,7 +32,7 @@ pub(crate) fn cost(change: &Change) -> usize {
 /// not suffice for all, there are fewer changes.
 ///
 /// # Errors
-/// Those of [`Store::changes`], or if there is no memory for the first change.
+/// Same as [`Store::changes`]; also if there is no memory for the first change.
 pub(crate) fn read(
     store: &Store,
     table: &TableName,

@@ -155,7 +155,7 @@ impl Server {
     /// [`Options::drain_ms`] is cut off. A commit that has begun is completed in any case.
     ///
     /// Runs on the caller's tokio runtime, which needs its timers and I/O. If this future is dropped, all
-    /// connections are closed at once.
+    /// connections are closed immediately.
     ///
     /// # Errors
     /// If the listener can be reached from other machines without tokens, or without

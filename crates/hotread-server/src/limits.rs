@@ -22,13 +22,13 @@ pub(crate) const MAX_BUFFER_BYTES: usize = 64 << 10;
 pub(crate) const MAX_RECORD_BODY: usize = 2 * MAX_VALUE_BYTES + (64 << 10);
 /// Largest body with a transaction, in bytes: JSON may take twice the size of its content.
 pub(crate) const MAX_TXN_BODY: usize = 2 * MAX_TXN_BYTES;
-/// Largest body with a token, in bytes: room for some hundred tables.
+/// Largest body with a token, in bytes: room for hundreds of tables.
 pub(crate) const MAX_TOKEN_BODY: usize = 64 << 10;
 
 /// Time that a body may take before the rate counts.
 pub(crate) const BODY_GRACE: Duration = Duration::from_secs(10);
 /// Lowest rate of a body after that, in bytes per second: below any link that a fleet runs over. Memory is
-/// held meanwhile.
+/// held in the meantime.
 pub(crate) const MIN_BODY_RATE: u64 = 16 << 10;
 
 /// Memory taken for a page before it is read, in bytes: its records, of which the last may exceed the page,
@@ -36,7 +36,7 @@ pub(crate) const MIN_BODY_RATE: u64 = 16 << 10;
 pub(crate) const PAGE_MEMORY: usize = 3 * (MAX_PAGE_BYTES + MAX_VALUE_BYTES);
 /// Bytes of changes that end an answer; a larger change is alone in its answer.
 pub(crate) const CHANGES_BYTES: usize = 2 << 20;
-/// Most records of a search's answer: the best matches. They are read in one go.
+/// Maximum number of records of a search's answer: the best matches. They are read in one go.
 pub(crate) const MAX_FOUND: usize = 100;
 /// Longest query of a search, in bytes.
 pub(crate) const MAX_QUERY_BYTES: usize = 1 << 10;
@@ -50,8 +50,8 @@ const GIVE_BACK_EVERY: Duration = Duration::from_secs(5);
 /// Bytes below which the allocator may keep released memory.
 const WORTH_GIVING_BACK: usize = 32 << 20;
 
-/// Memory for all requests and answers together; half of it for one caller. No caller waits for memory: one
-/// that waits holds some that others wait for.
+/// Memory for all requests and answers together; half of it for one caller. No caller waits for memory,
+/// because a waiting caller would hold memory that others wait for.
 pub(crate) struct Budgets {
     all: Arc<Semaphore>,
     /// Memory of one caller, in units.
@@ -113,7 +113,7 @@ impl Budgets {
 }
 
 impl Budget {
-    /// Takes `bytes`, at once or not at all.
+    /// Takes all of `bytes`, or none of them, without waiting.
     ///
     /// # Errors
     /// `BUSY` if they are not free at the moment, and `TOO_LARGE` if they exceed the caller's share.

@@ -11,7 +11,7 @@ macro_rules! metrics {
     ($($field:ident: $name:literal, $help:literal;)*) => {
         /// The server's own counters since its creation. The store's counters are read when they are
         /// exposed.
-        // ORDERING: all of them are for people, and independent of each other.
+        // ORDERING: all of them only inform operators, and independent of each other.
         #[derive(Default)]
         pub(crate) struct Metrics {
             $(#[doc = $help] pub(crate) $field: AtomicU64,)*

@@ -91,7 +91,7 @@ macro_rules! options {
                 wrong
             }
 
-            /// Applies what differs in `new` as far as a running server can.
+            /// Applies those options of `new` that a running server can change.
             fn take_over(&mut self, new: &Self) -> Reloaded {
                 let mut reloaded = Reloaded { changed: Vec::new(), kept: Vec::new() };
                 $(
@@ -120,13 +120,13 @@ macro_rules! options {
 const MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Shortest heartbeat, in milliseconds; a shorter one would itself be the load.
 const MIN_HEARTBEAT_MS: u64 = 10;
-/// Least memory for bodies, in bytes: the largest transaction and a page.
+/// Minimum memory for bodies, in bytes: the largest transaction and a page.
 const MIN_BUFFERED: u64 = 64 << 20;
-/// Most memory for bodies, in bytes: the limit of the counter.
+/// Maximum memory for bodies, in bytes: the limit of the counter.
 const MAX_BUFFERED: u64 = 1 << 40;
 /// Highest rate: an interval is counted in nanoseconds.
 const MAX_RATE: u64 = 1_000_000_000;
-/// Largest number that fits the type of an option with 32 bits.
+/// Maximum number that fits the type of an option with 32 bits.
 const MAX_U32: u64 = u32::MAX as u64;
 
 options! {
@@ -143,14 +143,14 @@ options! {
     /// Interval at which a silent session or stream of events shows that it is alive. Clients treat three
     /// missed ones as a lost connection. Sessions keep the interval that they began with.
     heartbeat_ms: u64 = 2_000, reloads: true, range: MIN_HEARTBEAT_MS => MAX_MS;
-    /// Most connections at a time; further ones are refused with the reason. At most as many as the limit
-    /// of open files allows. Each takes about 20 KiB while it is idle, and a file descriptor.
+    /// Maximum number of connections at a time; further ones are refused with the reason. At most as many as
+    /// the limit of open files allows. Each takes about 20 KiB while it is idle, and a file descriptor.
     max_connections: usize = 4_096, reloads: false, range: 1 => u64::MAX;
-    /// Most connections of one address, or of one /64 of IPv6: half of all, so that one host cannot lock
-    /// out the others.
+    /// Maximum number of connections of one address, or of one /64 of IPv6: half of all, so that one host
+    /// cannot lock out the others.
     max_connections_per_peer: usize = 2_048, reloads: false, range: 1 => u64::MAX;
-    /// Most streams of server-sent events at a time, each of which encodes for itself; half of them for one
-    /// caller.
+    /// Maximum number of streams of server-sent events at a time, each of which encodes for itself; half of
+    /// them for one caller.
     max_event_streams: usize = 256, reloads: false, range: 0 => MAX_U32;
     /// Requests per second that one token, or without a token one address, may make on average: more than
     /// one connection manages, so that it affects mistakes only.
@@ -166,9 +166,9 @@ options! {
     /// table, and takes three times that in memory, and 400 bytes for each record. At most half of
     /// `max_buffered_bytes`.
     max_replace_body_bytes: usize = 64 << 20, reloads: true, range: 1 => u64::MAX;
-    /// Most records that a replacement may change: those that are new, different or deleted. They are
-    /// written in one commit, for which all other writers wait, at 5 to 10 µs each: less than a second.
-    /// Unchanged records do not count.
+    /// Maximum number of records that a replacement may change: those that are new, different or deleted.
+    /// They are written in one commit, for which all other writers wait, at 5 to 10 µs each: less than a
+    /// second. Unchanged records do not count.
     max_replace_changes: usize = 100_000, reloads: true, range: 1 => u64::MAX;
     /// Memory for all requests, answers, streams and sessions together, in bytes; one caller may take half
     /// of it. It is counted before it is used: bodies and their parsed content until they are committed;
@@ -185,7 +185,7 @@ options! {
     goodbye_spread_ms: u64 = 2_000, reloads: true, range: 0 => MAX_MS;
 }
 
-/// Reason why no server can be created: an option, or the store.
+/// Reason no server can be created: an option, or the store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptionsError {
@@ -283,7 +283,7 @@ impl Options {
         wrong
     }
 
-    /// Applies what differs in `new` as far as a running server can.
+    /// Applies those options of `new` that a running server can change.
     ///
     /// # Errors
     /// The first option that is wrong in combination with those that are kept; then all are kept.

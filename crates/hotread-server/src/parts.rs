@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
 
-/// Most bytes of parts kept for a table: the distance between the fastest and the slowest of the sessions
-/// that share them. Slower sessions read for themselves.
+/// Maximum number of bytes of parts kept for a table: the distance between the fastest and the slowest of the
+/// sessions that share them. Slower sessions read for themselves.
 const MAX_BYTES: usize = 16 << 20;
 
 /// Beginning of a part: its number, which its text also has, and the key before it.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// Most callers with a bucket of their own, some 100 bytes each; those beyond share one.
+/// Maximum number of callers with a bucket of their own, some 100 bytes each; those beyond share one.
 const MAX_CALLERS: usize = 16_384;
 /// Time between two removals of idle callers, in nanoseconds; each visits all callers.
 const SWEEP_NS: u64 = 1_000_000_000;

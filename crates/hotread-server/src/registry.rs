@@ -58,7 +58,7 @@ impl Session {
         told.mode = mode;
     }
 
-    // ORDERING: the numbers are for people, and independent of each other.
+    // ORDERING: the numbers only inform operators, and independent of each other.
     pub(crate) fn sent(&self, seq: u64) {
         self.sent.store(seq, Ordering::Relaxed);
         // A client that never acknowledges, because it keeps no records, is not stuck.
@@ -108,7 +108,7 @@ impl Session {
         }
     }
 
-    /// Returns the reason why the client differs from its table, if that has lasted or will last.
+    /// Returns the reason the client differs from its table, if that has lasted or will last.
     fn at_risk(&self, stuck_after: Duration) -> Option<AtRisk> {
         let told = self.told();
         let since = self.still_since.load(Ordering::Relaxed);

@@ -38,11 +38,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const MAX_REFUSALS: usize = 32;
 /// Longest time for such an answer.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
-/// Most bytes read of its request: closing a connection with unread bytes resets it before the peer sees
-/// the answer.
+/// Maximum number of bytes read of its request: closing a connection with unread bytes resets it before the
+/// peer sees the answer.
 const REFUSAL_BYTES: u64 = 16 << 10;
 
-/// Reason why a server does not serve.
+/// Reason a server does not serve.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
@@ -100,7 +100,7 @@ pub(crate) async fn serve(
     }
 
     let router = http::router(state.clone());
-    // Each socket holds a sender, whatever protocol runs on it, so that the channel ends with the last one.
+    // Each socket holds a sender, regardless of its protocol, so that the channel ends with the last one.
     let (alive, gone) = mpsc::channel(1);
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let mut connections = JoinSet::new();
@@ -131,7 +131,7 @@ pub(crate) async fn serve(
                         continue;
                     };
                     count(&state.metrics.connections);
-                    // Written data should be sent at once. If the option cannot be set, the connection is
+                    // Written data should be sent immediately. If the option cannot be set, the connection is
                     // slower.
                     let _ = stream.set_nodelay(true);
                     let patience = Duration::from_millis(state.settings().options.write_timeout_ms);

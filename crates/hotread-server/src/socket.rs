@@ -1,4 +1,4 @@
-//! A connection's socket. It holds a permit while it exists, whatever protocol runs on it, and waits for a
+//! A connection's socket. It holds a permit while it exists, regardless of its protocol, and waits for a
 //! limited time for a peer that reads nothing, or too little. Closing a connection with unread bytes resets
 //! it, and the peer may lose the answer that it was sent; therefore the socket reads on for a while after
 //! an answer to a request whose body was not read.
@@ -24,11 +24,11 @@ const LINGER_SILENCE: Duration = Duration::from_secs(2);
 /// discarding bytes does not take the cores from callers that are being served.
 const LINGER_BURST: usize = 256 << 10;
 const LINGER_PAUSE: Duration = Duration::from_millis(4);
-/// Most bytes read from a closed connection: twice the largest body by default.
+/// Maximum number of bytes read from a closed connection: twice the largest body by default.
 const LINGER_BYTES: u64 = 512 << 20;
 
 /// Lowest average rate at which a peer may receive, in bytes a second: a fifth of the slowest link that
-/// must work. Data that waits for the peer occupies memory, and perhaps a permit.
+/// must work. Data that waits for the peer occupies memory, and may hold a permit.
 const MIN_RATE: u32 = 4 << 10;
 /// Bytes that the system buffers of a connection before it has sent them. Without a limit it buffers
 /// megabytes, and reports room again only when a third of them is gone: a slow peer takes a minute for
@@ -44,7 +44,7 @@ pub(crate) struct Wire {
 
 // ORDERING: each value is independent, and one task at a time uses a connection.
 impl Wire {
-    /// Returns the number of bytes received, also of those that a protocol's parser does not report.
+    /// Returns the number of bytes received, including those that a protocol's parser does not report.
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
@@ -72,7 +72,7 @@ struct Lingering {
     timer: Pin<Box<Sleep>>,
 }
 
-/// The time for which a peer is waited for: `max` while it receives nothing, and longer for each byte that
+/// Time to wait for a peer: `max` while it receives nothing, and longer for each byte that
 /// it receives. Time in which no data waits for it restores what was used up.
 struct Patience {
     max: Duration,

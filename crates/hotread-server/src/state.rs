@@ -22,14 +22,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Most snapshots sent at a time; further sessions wait for a permit. Each takes about two frames of a
-/// megabyte, and each table with a snapshot has a cache of parts.
+/// Maximum number of snapshots sent at a time; further sessions wait for a permit. Each takes about two
+/// frames of a megabyte, and each table with a snapshot has a cache of parts.
 const MAX_SNAPSHOTS: usize = 32;
-/// Most snapshots of one caller: three callers that read nothing leave permits to a fourth.
+/// Maximum number of snapshots of one caller: three callers that read nothing leave permits to a fourth.
 const MAX_SNAPSHOTS_OF_CALLER: usize = 8;
 
-/// Most sessions and streams that hold a piece of the history at a time; further ones wait. Four for each
-/// caller.
+/// Maximum number of sessions and streams that hold a piece of the history at a time; further ones wait. Four
+/// for each caller.
 const MAX_READERS: usize = 16;
 const MAX_READERS_OF_CALLER: usize = 4;
 
@@ -67,7 +67,7 @@ pub(crate) struct AppState {
     pub(crate) snapshots: Arc<Fair>,
     /// `Some` once the server was told to stop. An error of the channel means the same.
     pub(crate) shutdown: watch::Receiver<Drain>,
-    /// `true` once the drain time is over: whatever still runs is cancelled.
+    /// `true` once the drain time is over: work that still runs is cancelled.
     pub(crate) ended: watch::Sender<bool>,
     /// Changes when tokens were created or revoked through this server. Other processes may do that, too,
     /// so [`Store::token_generation`] has to be checked from time to time.
@@ -142,7 +142,7 @@ impl AppState {
         settings.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Applies other options as far as a running server can: see
+    /// Applies the options that a running server can change: see
     /// [`ServerHandle::reload`](crate::ServerHandle::reload).
     pub(crate) fn reload(&self, mut new: Options) -> Result<Reloaded, OptionsError> {
         new.max_connections = files::fitting(new.max_connections);

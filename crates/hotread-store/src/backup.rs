@@ -17,7 +17,7 @@ impl Store {
     /// Writes a copy of the database, as of one moment, to a new file. The copy is compact and complete
     /// in one file. It appears under its name only when it is durable. Sealed tables stay sealed.
     ///
-    /// Writes continue meanwhile; the WAL grows by their size.
+    /// Writes continue in the meantime; the WAL grows by their size.
     ///
     /// # Errors
     /// If a file of that name exists, or the copy cannot be written. The remains of a backup whose

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Instructions of SQLite's virtual machine between two checks of a budget: some tens of microseconds
+/// Instructions of SQLite's virtual machine between two checks of a budget: a few tens of microseconds
 /// of work, compared with which the check costs nothing.
 const LOOK_EVERY: c_int = 1_000;
 
@@ -43,7 +43,7 @@ impl Budget {
         Self(Arc::new(Inner { until, cancelled }))
     }
 
-    /// Cancels the work, which fails with [`StorageError::Interrupted`] within some milliseconds.
+    /// Cancels the work, which fails with [`StorageError::Interrupted`] within a few milliseconds.
     /// Completed work is unaffected.
     pub fn cancel(&self) {
         // ORDERING: no other data depends on the flag.

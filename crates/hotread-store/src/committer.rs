@@ -290,7 +290,7 @@ impl Committer {
 
     fn roll_back_clean(&mut self) {
         let Some(db) = &self.db else { return };
-        // After some errors SQLite has rolled back by itself.
+        // After some errors SQLite has rolled back on its own.
         if !db.is_autocommit()
             && let Err(e) = db.execute_batch("ROLLBACK")
         {
@@ -298,13 +298,13 @@ impl Committer {
         }
     }
 
-    /// Returns the time of the system's clock, or the last one if the clock went back.
+    /// Returns the time of the system's clock, or the last one if the clock was set back.
     pub(crate) fn now(&mut self) -> Timestamp {
         let now = Timestamp::from(SystemTime::now());
         if now < self.clock {
             tracing::warn!(
                 behind_ms = self.clock.millis() - now.millis(),
-                "the clock went back; transactions keep the later time"
+                "the clock was set back; transactions keep the later time"
             );
         }
         self.clock = now;

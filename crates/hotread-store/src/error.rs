@@ -50,7 +50,7 @@ of_table!(ReadError, CommitError);
 use crate::seal::SealError;
 use hotread_proto::{Code, Epoch, ErrorBody, Key, Position, Refusal, TableName, TxnTooLarge};
 
-/// The reason why a table could not be read.
+/// The reason a table could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -68,7 +68,7 @@ pub enum ReadError {
     },
     /// The position is older than the history that is kept.
     #[error(
-        "the history of table {table} begins at seq {floor}; take the whole table and go on from its position"
+        "the history of table {table} begins at seq {floor}; read the whole table and continue from its position"
     )]
     Gone {
         /// The table.
@@ -78,7 +78,7 @@ pub enum ReadError {
     },
     /// The position is not of this incarnation of the table, or lies in its future.
     #[error(
-        "table {table} never was at {from}, it is at {head}; take the whole table and go on from its position"
+        "table {table} was never at {from}, it is at {head}; read the whole table and continue from its position"
     )]
     NeverThere {
         /// The table.
@@ -116,8 +116,8 @@ pub enum ReadError {
         /// The cause.
         source: SealError,
     },
-    /// The system refused the thread that completes publications of tables in memory.
-    #[error("the system refused a thread: {reason}")]
+    /// The system refused to start the thread that completes publications of tables in memory.
+    #[error("the system refused to start a thread: {reason}")]
     NoThread {
         /// The system's error.
         reason: String,
@@ -145,12 +145,12 @@ impl ReadError {
     }
 }
 
-/// The reason why a transaction was not committed. Unless it is [`Unknown`](Self::Unknown), nothing of
+/// The reason a transaction was not committed. Unless it is [`Unknown`](Self::Unknown), nothing of
 /// it was applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// There is no such table, or it was dropped meanwhile.
+    /// There is no such table, or it was dropped in the meantime.
     #[error("there is no table {table}; create it first")]
     UnknownTable {
         /// The name that was given.
@@ -187,7 +187,7 @@ pub enum CommitError {
         reason: String,
     },
     /// The queue of the committer is full.
-    #[error("{waiting} transactions wait to be committed; try again later")]
+    #[error("{waiting} transactions are waiting to be committed; try again later")]
     Busy {
         /// Transactions that wait.
         waiting: usize,
@@ -204,7 +204,7 @@ pub enum CommitError {
     },
     /// COMMIT itself failed, so the transaction may or may not be stored.
     #[error(
-        "it is unknown whether the change was committed: {cause}; check whether it is there, or retry it with its transaction id, if it had one"
+        "it is unknown whether the change was committed: {cause}; check whether it took effect, or retry it with its transaction id, if it had one"
     )]
     Unknown {
         /// The error of COMMIT.
@@ -298,12 +298,12 @@ impl From<ReadError> for CommitError {
     }
 }
 
-/// The reason why tables could not be created, altered, dropped or rekeyed.
+/// The reason tables could not be created, altered, dropped or rekeyed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
     /// There is a table with this name already.
-    #[error("there is a table {table} already; choose another name, or drop it first")]
+    #[error("table {table} already exists; choose another name, or drop it first")]
     Exists {
         /// The name that was given.
         table: TableName,
@@ -316,7 +316,7 @@ pub enum TableError {
     },
     /// Sealed tables cannot be searched.
     #[error(
-        "a sealed table cannot be searched, because the index would hold its values in clear; leave out one of the two"
+        "a sealed table cannot be searched, because the index would hold its values in clear; omit one of the two"
     )]
     SealedSearch,
     /// The values of a sealed table are bound to its name.

@@ -103,7 +103,7 @@ pub fn write<'a>(
     records.try_for_each(|record| line(record, delimiter, out))
 }
 
-/// Writes an object. The category is left out if it is `general`.
+/// Writes an object. The category is omitted if it is `general`.
 fn json(record: &Record, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"{\"key\":")?;
     serde_json::to_writer(&mut *out, record.key())?;

@@ -9,9 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-/// Most changes that are kept in memory for a table with subscribers.
+/// Maximum number of changes that are kept in memory for a table with subscribers.
 const MAX_RECENT: usize = 1_024;
-/// Most bytes of keys and values in them. The latest change is kept whatever its size.
+/// Maximum number of bytes of keys and values in them. The latest change is kept regardless of its size.
 const MAX_RECENT_BYTES: usize = 16 << 20;
 
 pub(crate) struct Feed {
@@ -38,7 +38,7 @@ struct Recent {
     closed: Option<Closed>,
 }
 
-/// The reason why no further change will arrive.
+/// The reason no further change will arrive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closed {
     /// The table was dropped, or began another epoch.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const PRIVATE: u32 = 0o600;
 
 /// Returns the path of the file next to a database with this ending appended to its name: next to the
-/// file itself, whatever symbolic links lead to it, as SQLite resolves it.
+/// file itself, with symbolic links resolved, as SQLite resolves it.
 pub(crate) fn sibling(database: &Path, ending: &str) -> PathBuf {
     let file = std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
     let mut name = file.into_os_string();

@@ -1,4 +1,4 @@
-//! A database as a file, whatever its name: the lock of its one writer, and the check that the file
+//! A database as a file, regardless of its name: the lock of its one writer, and the check that the file
 //! still has its name.
 //!
 //! On POSIX systems, closing any descriptor of a file drops all `fcntl` locks that the process holds on
@@ -169,9 +169,9 @@ impl Inode {
         has_name(&self.path, self.id)
     }
 
-    /// Fails also if the write-ahead log was removed or replaced, since a write would be lost at the
-    /// next opening then. For the writer, during whose life no process removes the log. Costs two calls
-    /// of `stat`.
+    /// Fails like `check_name`, and also if the write-ahead log was removed or replaced, since a write would
+    /// then be lost at the next opening. For the writer alone: while it runs, no process removes the log.
+    /// Costs two calls of `stat`.
     pub(crate) fn check_names(&self) -> Result<(), StorageError> {
         self.check_name()?;
         if let Some(known) = self.wal_id.get() {

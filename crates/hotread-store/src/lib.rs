@@ -15,7 +15,7 @@
 //! # let dir = tempfile::tempdir().expect("a folder");
 //! # let path = dir.path().join("flags.db");
 //! let store = Store::open(path)?;
-//! let flags = store.table::<Flag>("flags")?; // created if it is not there
+//! let flags = store.table::<Flag>("flags")?; // created if missing
 //! let mut reader = flags.reader(); // one for each thread
 //! flags.put("checkout-v2", &Flag { on: true, percent: 5 })?; // on disk when this returns
 //! assert!(reader.current()["checkout-v2"].on);
@@ -32,7 +32,7 @@
 //! |---|---|
 //! | A read of a typed table | a load, a compare and a look-up in the program's own map |
 //! | A read through a handle of whole records | a load, a compare and a search in a B-tree |
-//! | A commit | an fsync, shared by all commits that wait at the time ([`Synchronous::Full`]); some microseconds without one ([`Synchronous::Normal`]) |
+//! | A commit | an fsync, shared by all commits that wait at the time ([`Synchronous::Full`]); a few microseconds without one ([`Synchronous::Normal`]) |
 //! | Memory | for each record of a live table, one allocation (43 bytes of header, key, category, value) and 16 bytes in each of two trees |
 //! | | A live table is unloaded half a minute after its last handle is dropped, and loaded again on the next request |
 //! | Disk | each record, and each change for as long as the history keeps it |
@@ -40,8 +40,8 @@
 //!
 //! # Guarantees
 //!
-//! An acknowledged transaction is on disk as a whole and survives the loss of power (with
-//! [`Synchronous::Normal`]: the end of the process). No reader sees it before that. A transaction that
+//! An acknowledged transaction is on disk as a whole and survives a power failure (with
+//! [`Synchronous::Normal`]: a crash of the process). No reader sees it before that. A transaction that
 //! is refused, or that fails before COMMIT, leaves nothing behind. `docs/durability.md` explains how
 //! this is achieved, what is assumed of the disk, and the format of the file.
 //!

@@ -12,7 +12,7 @@ const COPIES: usize = 4;
 /// Time for which an unused table stays in memory: long enough that a short pause causes no reload,
 /// short enough that its memory is soon free.
 const IDLE: Duration = Duration::from_secs(30);
-/// Most changes that may wait to become visible; more are refused.
+/// Maximum number of changes that may wait to become visible; more are refused.
 const MAX_INVISIBLE: u64 = 65_536;
 
 pub(crate) struct Live {
@@ -25,7 +25,7 @@ pub(crate) struct Live {
 enum State {
     /// Not loaded.
     Cold,
-    /// Being read from disk, with the changes that are committed meanwhile.
+    /// Being read from disk, with the changes that are committed in the meantime.
     Loading(Vec<Arc<Change>>),
     /// Loaded, and updated by the committer.
     Warm(Warm),
@@ -63,7 +63,7 @@ impl Live {
         }
     }
 
-    /// As [`warm`](Self::warm), for a request of a caller, which counts as a use.
+    /// Like [`warm`](Self::warm), for a request of a caller, which counts as a use.
     fn used(&self) -> Option<HotRead<Records>> {
         let State::Warm(warm) = &mut *self.lock() else {
             return None;
@@ -77,7 +77,7 @@ impl Live {
     #[must_use]
     pub(crate) fn cool(&self, now: Instant) -> Option<Cooled> {
         let mut state = self.lock();
-        // No caller can obtain a handle meanwhile, because that needs this lock.
+        // No caller can obtain a handle in the meantime, because that needs this lock.
         let idle = matches!(&*state, State::Warm(warm)
             if now.saturating_duration_since(warm.used) >= IDLE && warm.hot.is_unshared());
         idle.then(|| Cooled(std::mem::replace(&mut *state, State::Cold)))

@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 
-/// Most bytes of a lock file that are read.
+/// Maximum number of bytes of a lock file that are read.
 const MAX_BYTES: u64 = 4096;
 
 /// The right to write a database. The system releases it when the process ends.
@@ -23,7 +23,7 @@ impl WriterLock {
     /// Takes the lock, or returns its holder as an error. Creates the database's file, empty, if it
     /// does not exist.
     pub(crate) fn take(at: &mut Location) -> Result<Self, OpenError> {
-        // Next to the file itself, so that a file has one lock, whatever links lead to it.
+        // Next to the file itself, so that a file has one lock, regardless of links to it.
         let path = files::sibling(&at.path, ".lock");
         let database = at.path.clone();
         let failed = |source| {

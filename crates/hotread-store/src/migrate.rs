@@ -18,7 +18,7 @@ pub struct Status {
     pub version: i32,
 }
 
-/// The reason why a database could not be migrated. The database is unchanged: a migration is one
+/// The reason a database could not be migrated. The database is unchanged: a migration is one
 /// transaction.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

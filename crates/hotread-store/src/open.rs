@@ -27,7 +27,7 @@ enum Kind {
 
 impl Location {
     /// Determines the kind of the file through a connection that cannot write, leaves the WAL alone,
-    /// and creates no file. Only a journal, left by a loss of power while the database was created, is
+    /// and creates no file. Only a journal, left by a power failure while the database was created, is
     /// rolled back.
     fn inspect(&self) -> Result<Kind, OpenError> {
         let path = self.path.clone();
@@ -261,7 +261,7 @@ fn report(at: &Location, damage: &WalDamage) {
         );
     } else {
         tracing::warn!(
-            "{path}: {damage}; it was under way when power was lost, or it was acknowledged and is lost"
+            "{path}: {damage}; it was in progress when power failed, or it was acknowledged and is lost"
         );
     }
 }

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Synchronous {
-    /// Writes survive the loss of power. Each group of transactions costs an fsync.
+    /// Writes survive a power failure. Each group of transactions costs an fsync.
     #[default]
     Full,
-    /// Writes survive the end of the process. The loss of power may take the most recent transactions,
+    /// Writes survive a crash of the process. A power failure may lose the most recent transactions,
     /// but corrupts nothing and leaves no transaction applied in part.
     Normal,
 }

@@ -7,17 +7,17 @@ use hotread_proto::Position;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most changes by which a pin may extend a table's history beyond its options: those that a busy table
-/// commits while a large snapshot of it is being sent.
+/// Maximum number of changes by which a pin may extend a table's history beyond its options: those that a
+/// busy table commits while a large snapshot of it is being sent.
 pub const MAX_PINNED_CHANGES: u64 = 100_000;
-/// Most bytes of keys and values by which a pin may extend a table's history: as many again as a
+/// Maximum number of bytes of keys and values by which a pin may extend a table's history: as many again as a
 /// history has by default.
 pub const MAX_PINNED_BYTES: u64 = 256 << 20;
 /// Longest age by which a pin may extend a table's history: a snapshot that takes longer has failed.
 pub const MAX_PINNED_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// A guard that keeps the changes after a position in a table's history: see
-/// [`Store::pin`](crate::Store::pin). Dropping it releases them. Takes some bytes, and a short lock
+/// [`Store::pin`](crate::Store::pin). Dropping it releases them. Takes a few bytes, and a short lock
 /// when it is created and dropped.
 #[must_use = "the history is pinned for as long as this lives"]
 pub struct Pin {

@@ -21,19 +21,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-/// Most records in a page, which is one short read transaction and one answer.
+/// Maximum number of records in a page, which is one short read transaction and one answer.
 pub const MAX_PAGE: usize = 1_000;
 /// Default number of records in a page.
 pub const DEFAULT_PAGE: usize = 100;
-/// Most bytes of changes that are read at once, except that a single change may exceed them.
+/// Maximum number of bytes of changes that are read at once, except that a single change may exceed them.
 const MAX_CHANGES_BYTES: u64 = 32 << 20;
-/// Most bytes of keys, categories and values in a page or in a search's result, which ends with the
-/// record that exceeds them. A page is read in one transaction, whose length this bounds as well: some
+/// Maximum number of bytes of keys, categories and values in a page or in a search's result, which ends with
+/// the record that exceeds them. A page is read in one transaction, whose length this bounds as well: a few
 /// tens of milliseconds.
 pub const MAX_PAGE_BYTES: usize = 8 << 20;
-/// Records that one transaction of some tens of milliseconds reads while a table is loaded.
+/// Records that one transaction of a few tens of milliseconds reads while a table is loaded.
 const LOAD_PAGE: usize = 50_000;
-/// Most records for which memory is reserved in advance: the number in the file may be damaged.
+/// Maximum number of records for which memory is reserved in advance: the number in the file may be damaged.
 const RESERVED: usize = 1 << 22;
 /// Time for which an unused connection stays open, with its cache.
 const IDLE: Duration = Duration::from_secs(30);
@@ -126,7 +126,8 @@ pub(crate) struct Opener(Arc<ScheduledThreadPool>);
 
 impl Opener {
     pub(crate) fn new() -> io::Result<Self> {
-        // The pool panics if the system refuses its thread; in most cases it refuses this one as well.
+        // The pool panics if the system refuses to start its thread; in most cases it refuses this one as
+        // well.
         drop(std::thread::Builder::new().spawn(|| ())?.join());
         let threads = std::panic::catch_unwind(|| {
             ScheduledThreadPool::builder()
@@ -220,7 +221,7 @@ fn head(db: &Connection, table: &OpenTable) -> Result<(Head, u64), ReadError> {
     let head = rows::first(db, &sql, [table.id], |row| {
         Ok::<_, StorageError>((rows::read_head(row)?, rows::read_count(row, 5)?))
     })?;
-    // If the table was rekeyed meanwhile, its values cannot be read with the old keys.
+    // If the table was rekeyed in the meantime, its values cannot be read with the old keys.
     head.filter(|(head, _)| head.position.epoch == table.epoch)
         .ok_or_else(|| ReadError::unknown(&table.name))
 }
@@ -508,7 +509,7 @@ pub(crate) fn all_records(db: &Connection, table: &OpenTable) -> Result<Vec<Reco
 }
 
 /// Returns a table by its name, for stores that only read: other processes may create and drop tables
-/// meanwhile.
+/// in the meantime.
 pub(crate) fn table(pool: &Pool, name: &TableName) -> Result<Option<TableRow>, ReadError> {
     let sql = format!("SELECT {TABLE_COLUMNS} FROM tables WHERE name = ?1");
     let db = connection(pool)?;

@@ -10,10 +10,10 @@ use crate::view::View;
 use hotread_proto::{Compared, Head, Key, Position, Refusal, Replace};
 use rusqlite::{Connection, params};
 
-/// Most bytes of history that the writer reads for changes since a comparison: those of some ten
+/// Maximum number of bytes of history that the writer reads for changes since a comparison: those of some ten
 /// thousand small records, a tenth of a second.
 pub(crate) const MAX_REST_BYTES: u64 = 1 << 20;
-/// Most attempts at a comparison, which is repeated if the history no longer goes back to its
+/// Maximum number of attempts at a comparison, which is repeated if the history no longer goes back to its
 /// beginning; and most rounds in which it is updated before it is submitted.
 pub(crate) const MAX_COMPARISONS: usize = 3;
 const MAX_ROUNDS: usize = 8;

@@ -1,5 +1,5 @@
 //! The encoding of records, changes and tables in rows, in both directions. Rows are not trusted:
-//! content that does not have the form written here is reported as damage.
+//! malformed content is reported as damage.
 
 use crate::error::{CommitError, ReadError, StorageError};
 use crate::seal::{Place, Seal};
@@ -20,9 +20,7 @@ const EXPIRE: u8 = 3;
 const NEVER: i64 = i64::MAX;
 
 fn damaged(what: &str) -> StorageError {
-    StorageError::corrupt(format!(
-        "a row does not have the form it was written in: {what}"
-    ))
+    StorageError::corrupt(format!("a row is malformed: {what}"))
 }
 
 /// Passes each row of a statement to `visit`. The connection keeps the statement.

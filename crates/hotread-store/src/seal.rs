@@ -38,7 +38,8 @@ pub(crate) const MAX_PASSPHRASE_BYTES: usize = 1_024;
 pub(crate) const ROUNDS: u32 = 600_000;
 /// Fewest rounds that a header may have. Fewer make guessing cheap, and were never written.
 pub(crate) const MIN_ROUNDS: u32 = 100_000;
-/// Most rounds that a header may have, half a minute's work: a damaged header must not cost hours.
+/// Maximum number of rounds that a header may have, half a minute's work: a damaged header must not cost
+/// hours.
 const MAX_ROUNDS: u32 = 100_000_000;
 
 const VERSION: u8 = 1;
@@ -58,12 +59,12 @@ pub const SHORT_PASSPHRASE_BYTES: usize = 12;
 #[derive(Clone)]
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
-/// The reason why a passphrase is not available.
+/// The reason a passphrase is not available.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PassphraseError {
     /// It is empty.
-    #[error("the passphrase is empty; give at least one character, better six words")]
+    #[error("the passphrase is empty; give at least one character, preferably six words")]
     Empty,
     /// It is longer than 1,024 bytes.
     #[error(
@@ -144,7 +145,7 @@ impl fmt::Debug for Passphrase {
     }
 }
 
-/// The reason why a sealed table cannot be opened, read or written. Shows no key and no value.
+/// The reason a sealed table cannot be opened, read or written. Shows no key and no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
@@ -166,7 +167,7 @@ pub enum SealError {
     },
     /// The version of the header is unknown.
     #[error(
-        "the seal's header is of version {version}, and only {VERSION} is known; use a newer HotRead, or restore it from a backup"
+        "the seal's header has version {version}, but only {VERSION} is supported; use a newer HotRead, or restore it from a backup"
     )]
     HeaderVersion {
         /// Its version.

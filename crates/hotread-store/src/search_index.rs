@@ -40,7 +40,7 @@ pub(crate) fn put(db: &Connection, id: i64, key: &str, value: &[u8]) -> rusqlite
     Ok(())
 }
 
-/// Removes a record from the index, if it is there.
+/// Removes a record from the index, if present.
 pub(crate) fn delete(db: &Connection, id: i64, key: &str) -> rusqlite::Result<()> {
     let sql = "DELETE FROM search_rows WHERE table_id = ?1 AND key = ?2 RETURNING id";
     let row: Option<i64> = rows::first(db, sql, params![id, key], |row| row.get(0))?;

@@ -131,8 +131,7 @@ fn check_owner(folder: &Path) -> io::Result<()> {
         return Ok(());
     }
     let folder = folder.display();
-    let detail =
-        format!("{folder} is in the way, and not a private folder of this user; remove it");
+    let detail = format!("{folder} exists, but is not a private folder of this user; remove it");
     Err(io::Error::new(io::ErrorKind::PermissionDenied, detail))
 }
 

@@ -106,7 +106,7 @@ impl Store {
     /// Opens a file for reading and writing, and creates it if it does not exist.
     ///
     /// # Errors
-    /// As for [`StoreBuilder::open`].
+    /// Same as [`StoreBuilder::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         Self::builder(path).open()
     }
@@ -185,10 +185,11 @@ impl Store {
     }
 
     /// Ends writing for all clones: commits the submitted work and moves the write-ahead log into the
-    /// database, whose one file is then complete. Dropping the last clone does the same; this call is
+    /// database, which is then complete in one file. Dropping the last clone does the same; this call is
     /// for programs that end while tasks or threads still hold a clone.
     ///
-    /// A reader with an open transaction keeps the log from being moved. Its content is not lost.
+    /// A reader with an open transaction keeps the log from being moved; the log then stays next to the
+    /// database, and nothing is lost.
     pub fn close(&self) {
         if let Some(writer) = &self.0.writer {
             writer.close();
@@ -254,7 +255,7 @@ impl Store {
     }
 
     /// Commits a transaction. When this returns, the transaction is on disk and in the history, and has
-    /// been handed to the live table. It is visible there at once; a moment later if another thread is
+    /// been handed to the live table. It is visible there immediately; a moment later if another thread is
     /// completing a publication; or, if readers hold old copies, when they release them. A caller that
     /// needs it to be visible waits with [`HotRead::wait_published`](hotread::HotRead::wait_published)
     /// on [`live`](Self::live).
@@ -263,8 +264,8 @@ impl Store {
     /// [`Synchronous::Full`](crate::Synchronous::Full) for an fsync, which many callers share.
     ///
     /// # Errors
-    /// If the transaction is refused or cannot be written; nothing of it is applied then. Only after
-    /// [`CommitError::Unknown`] it may have been applied: retry with the same id.
+    /// If the transaction is refused or cannot be written; no part of it is applied then. Only after
+    /// [`CommitError::Unknown`] may it have been applied: retry with the same id.
     pub fn commit(&self, table: &TableName, txn: Txn) -> Result<Committed, CommitError> {
         self.submit(table, txn)?.wait()
     }
@@ -275,19 +276,19 @@ impl Store {
     /// Waits for room if the queue is full.
     ///
     /// # Errors
-    /// Those that are found before the commit: there is no such table, a value does not fit its schema,
+    /// Errors found before the commit: there is no such table, a value does not fit its schema,
     /// the transaction is outside the limits; [`CommitError::Busy`] if there was no room for ten
     /// seconds.
     pub fn submit(&self, table: &TableName, txn: Txn) -> Result<Ticket, CommitError> {
         self.submit_within(table, txn, PATIENCE)
     }
 
-    /// As [`submit`](Self::submit), but does not wait for room: for callers that must not block, such
+    /// Like [`submit`](Self::submit), but does not wait for room: for callers that must not block, such
     /// as tasks. What remains on the calling thread is the check against the table's schema and, on the
     /// first use of a sealed table, the derivation of its keys, which takes tenths of a second.
     ///
     /// # Errors
-    /// As for [`submit`](Self::submit); [`CommitError::Busy`] at once if there is no room.
+    /// Same as [`submit`](Self::submit); [`CommitError::Busy`] immediately if there is no room.
     pub fn try_submit(&self, table: &TableName, txn: Txn) -> Result<Ticket, CommitError> {
         self.submit_within(table, txn, Duration::ZERO)
     }

@@ -258,7 +258,7 @@ impl Registry {
         tables.get(name).cloned()
     }
 
-    /// As [`get`](Self::get), with the error of writing calls.
+    /// Like [`get`](Self::get), with the error of writing calls.
     pub(crate) fn known(&self, name: &TableName) -> Result<Arc<OpenTable>, CommitError> {
         self.get(name).ok_or_else(|| CommitError::unknown(name))
     }

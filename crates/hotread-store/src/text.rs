@@ -3,11 +3,11 @@
 
 use std::collections::HashSet;
 
-/// Most text of a record that is indexed, in bytes, before characters are separated. The index takes
+/// Maximum text of a record that is indexed, in bytes, before characters are separated. The index takes
 /// about as much space again as the text. The largest value has a megabyte of text at most, unless it
 /// is all escapes.
 pub(crate) const MAX_SEARCH_BYTES: usize = 1 << 20;
-/// Most words of a search: each is a walk through the index.
+/// Maximum number of words of a search: each is a walk through the index.
 pub(crate) const MAX_QUERY_WORDS: usize = 32;
 /// Longest word of a search, in bytes; the rest is cut off. As long as the longest key.
 pub(crate) const MAX_QUERY_WORD_BYTES: usize = 512;

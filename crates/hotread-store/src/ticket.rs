@@ -129,7 +129,7 @@ impl Ticket {
     /// Waits until the transaction is committed or refused.
     ///
     /// # Errors
-    /// As for [`Store::commit`](crate::Store::commit).
+    /// Same as [`Store::commit`](crate::Store::commit).
     pub fn wait(self) -> Result<Committed, CommitError> {
         self.0.wait()
     }
@@ -167,7 +167,7 @@ impl ReplaceTicket {
     /// Waits until the replacement is committed or refused.
     ///
     /// # Errors
-    /// As for [`Store::commit`](crate::Store::commit).
+    /// Same as [`Store::commit`](crate::Store::commit).
     pub fn wait(self) -> Result<Replaced, CommitError> {
         self.ticket.0.wait()
     }

@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use zeroize::Zeroizing;
 
-/// Most tokens of a store: one for each service of a large fleet. They are kept in memory.
+/// Maximum number of tokens of a store: one for each service of a large fleet. They are kept in memory.
 pub const MAX_TOKENS: usize = 10_000;
-/// Most tables to which a token can be limited.
+/// Maximum number of tables to which a token can be limited.
 pub const MAX_TOKEN_TABLES: usize = 256;
 /// Longest name of a token, in bytes. The rule for names is the same as for clients.
 pub const MAX_TOKEN_NAME_BYTES: usize = MAX_NAME_BYTES;
@@ -161,7 +161,7 @@ fn random_hex<const BYTES: usize>(prefix: &str) -> Result<String, StorageError> 
     Ok(text)
 }
 
-/// The reason why a token could not be created or revoked. Unless it is [`CommitError::Unknown`],
+/// The reason a token could not be created or revoked. Unless it is [`CommitError::Unknown`],
 /// nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -180,7 +180,7 @@ pub enum TokenError {
     NoTables,
     /// The list of tables is too long.
     #[error(
-        "a token may be limited to {MAX_TOKEN_TABLES} tables, and {given} were given; give it all tables, or make several tokens"
+        "a token may be limited to {MAX_TOKEN_TABLES} tables, but {given} were given; give it all tables, or make several tokens"
     )]
     TooManyTables {
         /// Tables in the list.
@@ -210,7 +210,7 @@ pub enum TokenError {
     LastAdmin,
     /// Revoking the last admin would leave a running server without one.
     #[error(
-        "this is the last admin that is not limited to tables and does not expire, and a running server keeps one; create another one first"
+        "this is the last admin token without a limit to tables and without an expiry, and a running server keeps one; create another one first"
     )]
     LastWhileServed,
     /// An error that transactions have as well.

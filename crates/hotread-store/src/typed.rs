@@ -49,7 +49,7 @@ use std::time::{Duration, SystemTime};
 /// # let dir = tempfile::tempdir().expect("a folder");
 /// # let path = dir.path().join("flags.db");
 /// let store = Store::open(path)?;
-/// let flags = store.table::<Flag>("flags")?; // created if it is not there
+/// let flags = store.table::<Flag>("flags")?; // created if missing
 /// let mut reader = flags.reader(); // one for each thread
 /// flags.put("checkout-v2", &Flag { on: true, percent: 5 })?; // on disk when this returns
 /// assert!(reader.current()["checkout-v2"].on);
@@ -159,7 +159,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// As for [`table`](Self::table).
+    /// Same as [`table`](Self::table).
     pub fn table_as<S: Replicated>(&self, name: &str) -> Result<Table<S::Value, S>, Error> {
         let name = TableName::new(name)?;
         let make = || Follower::start(self, &name).map(Shared);
@@ -254,7 +254,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// committed.
     ///
     /// # Errors
-    /// [`WaitForError`] gives the reason why readers do not see it.
+    /// [`WaitForError`] gives the reason readers do not see it.
     pub fn wait_for(&self, position: Position, within: Duration) -> Result<(), WaitForError> {
         self.shared.wait_for(position, within)
     }
@@ -290,7 +290,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// status is [`Status::CallbackPanicked`] then, and later changes are still reported.
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// If the system refuses to start a thread.
     pub fn on_change(
         &self,
         call: impl FnMut(&str, Option<&V>, Option<&V>) + Send + 'static,
@@ -306,7 +306,7 @@ impl<V, S: Replicated> Table<V, S> {
 
     // ---- writing ----
 
-    /// Returns an empty transaction, to be filled.
+    /// Returns an empty transaction.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().expect("a folder");
@@ -326,7 +326,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// Replaces the table's content, within the limits and conditions of the replacement.
     ///
     /// # Errors
-    /// As for [`Store::replace`].
+    /// Same as [`Store::replace`].
     pub fn replace_with(&self, new: Replace) -> Result<Replaced, Error> {
         TableTxn::<Self, V>::check(self, &new.records)?;
         let replaced = self.store.replace(self.name(), new)?;
@@ -336,7 +336,7 @@ impl<V, S: Replicated> Table<V, S> {
 
     // ---- reading the table ----
 
-    /// Returns the value of a record as of the last commit, read from disk in some microseconds. On the
+    /// Returns the value of a record as of the last commit, read from disk in a few microseconds. On the
     /// hot path use a [`reader`](Self::reader) instead.
     ///
     /// # Errors
@@ -356,7 +356,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// Returns the changes after `from`, oldest first, at most `limit`.
     ///
     /// # Errors
-    /// As for [`Store::changes`].
+    /// Same as [`Store::changes`].
     pub fn changes(&self, from: Position, limit: usize) -> Result<Vec<Change>, Error> {
         Ok(self.store.changes(self.name(), from, limit)?)
     }
@@ -364,7 +364,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// Returns a subscription to every change after `from`, in order and without a gap.
     ///
     /// # Errors
-    /// As for [`Store::subscribe`].
+    /// Same as [`Store::subscribe`].
     pub fn subscribe(&self, from: Position) -> Result<Subscription, Error> {
         Ok(self.store.subscribe(self.name(), from)?)
     }
@@ -389,7 +389,7 @@ impl<V, S: Replicated> Commit for Table<V, S> {
     /// other readers [are in the way](Status::Blocked) or the type [refuses a value](Status::Rejected).
     ///
     /// # Errors
-    /// As for [`Store::commit`].
+    /// Same as [`Store::commit`].
     fn commit(&self, txn: Txn) -> Result<Committed, Error> {
         let committed = self.store.commit(self.name(), txn)?;
         self.shared.catch_up(committed.position);

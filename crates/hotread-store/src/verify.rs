@@ -12,7 +12,7 @@ use hotread_proto::{Digest, Hasher, Head, ItemHash};
 use rusqlite::Connection;
 use serde::Serialize;
 
-/// Most problems that are reported.
+/// Maximum number of problems that are reported.
 const MAX_PROBLEMS: usize = 100;
 
 /// The result of a verification.
@@ -65,7 +65,7 @@ impl Store {
 }
 
 impl Report {
-    /// Verifies the whole database. `unseal` opens a sealed table, or returns the reason why it cannot.
+    /// Verifies the whole database. `unseal` opens a sealed table, or returns the reason it cannot.
     pub(crate) fn of(
         db: &Connection,
         unseal: impl Fn(&OpenTable) -> Result<(), SealError>,
@@ -213,7 +213,7 @@ fn check(
         let sql = "SELECT count(*) FROM search_rows WHERE table_id = ?1";
         let indexed: i64 = db.query_row(sql, [table.id], |row| row.get(0))?;
         if indexed != signed(records) {
-            let what = format!("its search index has {indexed} of {records} records");
+            let what = format!("its search index contains {indexed} of {records} records");
             report.problem(format!("table {name}: {what}"));
         }
     }
@@ -235,7 +235,7 @@ fn check_history(
     rows::each::<ReadError>(db, &sql, [table.id], |row| {
         let seq = rows::read_count(row, 0)?;
         if seq != next {
-            let what = format!("the history has seq {seq} in place of {next}");
+            let what = format!("the history has seq {seq} instead of {next}");
             report.problem(format!("table {name}: {what}"));
         }
         next = seq + 1;

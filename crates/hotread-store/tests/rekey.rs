@@ -71,7 +71,7 @@ fn a_small_table_is_rekeyed_without_rewriting_a_large_file() {
     });
     let scrubbing = writes(&|| store.scrub().unwrap());
     println!("{rekeying} writes for the new keys, {scrubbing} for the file");
-    // Other tables wait for the rekeying only, unless the file is rewritten meanwhile.
+    // Other tables wait for the rekeying only, unless the file is rewritten in the meantime.
     assert!(rekeying * 20 < scrubbing, "{rekeying} {scrubbing}");
     assert_eq!(store.verify().unwrap().problems, [""; 0]);
 }

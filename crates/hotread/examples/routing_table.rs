@@ -196,7 +196,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         }
         let seen = table.read(|routes| routes.find("/files/a").map(|b| Arc::clone(&b.name)));
         println!(
-            "           others go on with /files to {}",
+            "           others continue with /files to {}",
             seen.as_deref().unwrap_or("?")
         );
 

@@ -3,7 +3,8 @@
 //! - `read`: a task may move to another thread at every `await` and needs no handle. The state is
 //!   held only while the closure runs.
 //! - A handle for each worker: cheaper still, for tasks that loop. A reference from `current()`
-//!   that lives across an `await` keeps its copy from being updated meanwhile, so look up what you
+//!   that lives across an `await` keeps its copy from being updated in the meantime, so look up
+//! what you
 //!   need, and call `quiescent()` before an `await` that may take long.
 //!
 //! The writer awaits `published(seq)` to know when every reader that asks sees its update.
@@ -44,7 +45,7 @@ async fn handle_requests(prices: HotRead<Prices>, requests: u64) -> (u64, u64) {
 async fn work(mut reader: HotReadHandle<Prices>, mut orders: mpsc::Receiver<Order>) -> u64 {
     let mut answered = 0;
     loop {
-        // The wait for an order may never end. Hold no copy meanwhile.
+        // The wait for an order may never end. Hold no copy in the meantime.
         reader.quiescent();
         let Some(order) = orders.recv().await else {
             return answered;
@@ -89,7 +90,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         let batch = BASKET.map(|item| MapUpdate::Insert(item.to_owned(), price));
         let start = Instant::now();
         let result = prices.queue_updates(batch);
-        // Often true at once (`result.published`). If a reader still holds the other copy, the
+        // Often true immediately (`result.published`). If a reader still holds the other copy, the
         // future starts a thread that publishes as soon as the reader lets go.
         timeout(Duration::from_secs(5), prices.published(result.last_seq)).await??;
         slowest = slowest.max(start.elapsed());

@@ -16,7 +16,7 @@ use crate::turn::Turn;
 
 enum Obtained {
     Copy(usize),
-    /// The replacement was published at once.
+    /// The replacement was published immediately.
     Published,
     Blocked,
     /// `Clone` panicked; the next turn tries again.
@@ -90,7 +90,7 @@ impl<T: HotReadState> Applier<'_, T> {
                 self.turn.work = 0;
                 self.catch_up(thorough);
             }
-            // Catching up scans the slots again: a reader may have let go meanwhile.
+            // Catching up scans the slots again: a reader may have let go in the meantime.
             if !self.turn.blocked || self.copies.most_advanced_free().is_none() {
                 break;
             }

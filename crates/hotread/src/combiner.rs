@@ -1,6 +1,6 @@
 //! Writers: the queue, and the right to apply. Writers use flat combining (Hendler, Incze, Shavit
 //! and Tzafrir, 2010): the thread that holds the right applies the updates that others queue
-//! meanwhile, so that the copies do not move between writers' caches.
+//! in the meantime, so that the copies do not move between writers' caches.
 //!
 //! The work of one call for others is bounded. A holder that has helped for long enough hands the
 //! right to a caller that waits, and admits no further batches until one does. The updates of
@@ -62,7 +62,7 @@ impl<T: HotReadState> Shared<T> {
         self.submit(updates, Patience::Waits).unwrap_or_default()
     }
 
-    /// As [`Shared::queue`], but refused where that would wait, and where more than `max_pending`
+    /// Like [`Shared::queue`], but refused where that would wait, and where more than `max_pending`
     /// updates would not be visible.
     pub(crate) fn try_queue(
         &self,
@@ -317,7 +317,7 @@ impl<T: HotReadState> Shared<T> {
         holding::leave();
         mem::forget(no_unwind);
         // A maintainer continues with the work that it found, but not with updates that it took on
-        // meanwhile.
+        // in the meantime.
         if !turn.is_maintainer || turn.helped > 0 {
             self.attend();
         }

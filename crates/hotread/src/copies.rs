@@ -1,4 +1,4 @@
-//! The copies, and the progress of each. Touched only by the holder of the right to apply.
+//! The copies, and the progress of each. Accessed only by the holder of the right to apply.
 
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::log::{Batch, Log};
 use crate::node::Node;
 use crate::registry::Registry;
 
-/// Largest number of copies: one bit each in a word, and memory for that number of states.
+/// Maximum number of copies: one bit each in a word, and memory for that number of states.
 pub const MAX_COPIES: usize = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Unusual {
     pub(crate) const SETTLE_DUE: u8 = 2;
     /// A publication that did not succeed is noted in the queue.
     pub(crate) const NOTED: u8 = 4;
-    /// The last `HotRead` is gone: no update will be applied any more.
+    /// The last `HotRead` is gone: no update will be applied any longer.
     pub(crate) const CLOSED: u8 = 8;
 
     #[inline]

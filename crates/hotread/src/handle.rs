@@ -171,7 +171,7 @@ impl<T: HotReadState> HotReadHandle<T> {
         }
     }
 
-    /// Runs `f` on the newest published state and lets go of it afterwards, also if `f` panics.
+    /// Runs `f` on the newest published state and lets go of it afterwards, even if `f` panics.
     ///
     /// Costs a fence more than [`current`](Self::current), since the copy has to be taken each
     /// time.
@@ -238,7 +238,7 @@ impl<T: HotReadState> HotReadHandle<T> {
     }
 
     /// Returns a future that resolves when [`current`](Self::current) would return a newer state
-    /// than it did last; before the first call, at once. While it waits, the handle is quiescent.
+    /// than it did last; before the first call, immediately. While it waits, the handle is quiescent.
     ///
     /// ```
     /// # use hotread::{HotRead, MapUpdate}; use std::collections::HashMap;

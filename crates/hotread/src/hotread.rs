@@ -24,7 +24,7 @@ use crate::shared::Shared;
 use crate::sync::Arc;
 use crate::tending::Tending;
 
-/// Largest number of updates in a batch. Only a batch of zero-sized updates can exceed it.
+/// Maximum number of updates in a batch. Only a batch of zero-sized updates can exceed it.
 pub const MAX_BATCH: usize = 1 << 31;
 
 /// A state that changes in small steps, shared by the readers and writers of one process.
@@ -119,11 +119,11 @@ impl<T: HotReadState> HotRead<T> {
     /// Never waits for a reader. If readers still hold every copy that could take the update, it
     /// stays queued ([`blocked_by_workers`](QueueResult::blocked_by_workers)) until the next call
     /// of this method or of [`maintain`](Self::maintain) after a reader has let go. HotRead makes
-    /// that call by itself only if there is a [`Maintainer`], a thread in
+    /// that call on its own only if there is a [`Maintainer`], a thread in
     /// [`wait_published`](Self::wait_published), or a [`published`](Self::published) future.
     ///
     /// If another thread is applying, that thread applies this update as well, and this call
-    /// returns at once. A call waits for room only if more than 128 updates of other running
+    /// returns immediately. A call waits for room only if more than 128 updates of other running
     /// writers are queued ahead of it: until the applying thread has taken those updates, or until
     /// this thread has had its turn to apply. A call from inside an update, of any state, does not
     /// wait.
@@ -154,8 +154,8 @@ impl<T: HotReadState> HotRead<T> {
     ///
     /// # Panics
     ///
-    /// As `queue_update`; also if the iterator panics or yields more than [`MAX_BATCH`] updates, in
-    /// which case nothing is queued.
+    /// Same as `queue_update`; also if the iterator panics or yields more than [`MAX_BATCH`]
+    /// updates, in which case nothing is queued.
     pub fn queue_updates(&self, updates: impl IntoIterator<Item = T::Action>) -> QueueResult {
         let mut updates: Vec<T::Action> = updates.into_iter().collect();
         assert_fits(updates.len());
@@ -182,7 +182,7 @@ impl<T: HotReadState> HotRead<T> {
     ///
     /// # Panics
     ///
-    /// As [`queue_updates`](Self::queue_updates).
+    /// Same as [`queue_updates`](Self::queue_updates).
     pub fn try_queue_updates(
         &self,
         updates: Vec<T::Action>,
@@ -220,7 +220,7 @@ impl<T: HotReadState> HotRead<T> {
     ///
     /// # Panics
     ///
-    /// As [`queue_update`](Self::queue_update).
+    /// Same as [`queue_update`](Self::queue_update).
     pub fn update<R: Send + Sync + 'static>(
         &self,
         change: impl Fn(&mut T) -> R + Send + Sync + 'static,
@@ -280,7 +280,7 @@ impl<T: HotReadState> HotRead<T> {
     // ---- waiting ----
 
     /// Blocks until the update with this sequence number is visible, and maintains the state
-    /// meanwhile.
+    /// in the meantime.
     ///
     /// The sequence number is [`QueueResult::last_seq`]; 0 is visible from the start. A timeout of
     /// zero makes one attempt, which is one bounded piece of work; no call exceeds its timeout by
@@ -289,13 +289,13 @@ impl<T: HotReadState> HotRead<T> {
     ///
     /// # Errors
     ///
-    /// [`WaitError`] gives the reason why the update is not visible.
+    /// [`WaitError`] gives the reason the update is not visible.
     pub fn wait_published(&self, seq: u64, timeout: Duration) -> Result<(), WaitError> {
         self.shared.wait(seq, timeout)
     }
 
     /// Returns a future that resolves when the update with this sequence number is visible, or with
-    /// the reason why it never will be.
+    /// the reason it never will be.
     ///
     /// Needs no runtime. While the future waits, the process's maintainer thread or a
     /// [`maintenance`](Self::maintenance) future completes blocked publications of this state.

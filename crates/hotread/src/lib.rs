@@ -21,7 +21,7 @@
 //! - **Staleness**: a reader sees the state as of its last [`current`](HotReadHandle::current). A
 //!   reader that keeps an outdated copy delays updates for *every* reader: with two copies, nothing
 //!   more is published until the slowest reader asks again or goes
-//!   [`quiescent`](HotReadHandle::quiescent). Updates queue up meanwhile.
+//!   [`quiescent`](HotReadHandle::quiescent). Updates queue up in the meantime.
 //! - **A blocked publication needs a call that completes it**: the next
 //!   [`queue_update`](HotRead::queue_update) or [`maintain`](HotRead::maintain), a
 //!   [maintainer](HotRead::spawn_maintainer), a thread in
@@ -421,7 +421,8 @@
 //! |---|---|---|
 //! | copies | 2, or up to [`MAX_COPIES`] by [`max_copies`](HotReadBuilder::max_copies) | each is a whole state |
 //! | updates queued ahead by running writers | 128, then callers wait for room | memory, and the time until they are visible |
-//! | updates of others that one call applies | 512 and those queued by then, then it hands over | a call ends although other writers go on |
+//! | updates of others that one call applies | 512 and those queued by then, then it hands over | a call ends
+//! although other writers continue |
 //! | a piece of work on a backlog | 16,384 applications to a copy; a clone counts as 1,024 | about a millisecond for a large map |
 //! | visible updates kept for a stalled copy | 65,536 | beyond that, the copy is cloned when it becomes free |
 //! | publications that do not need an extra copy | 1,024 | then it is dropped |

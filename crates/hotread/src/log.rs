@@ -202,7 +202,7 @@ impl<T: HotReadState> Log<T> {
         }
     }
 
-    /// Returns `true` if the log is empty or holds a single update that was queued by itself.
+    /// Returns `true` if the log is empty or holds a single update that was queued alone.
     #[inline]
     pub(crate) fn holds_at_most_one_update(&self) -> bool {
         match self.end - self.start {

@@ -143,7 +143,7 @@ impl<T: HotReadState> Shared<T> {
         self.queue.lock().closed = true;
         let mut right = self.right.load(Relaxed);
         // A thread that holds the right here is this one, inside an update, or one that polls a
-        // `Maintenance`; it looks at the queue before it gives the right up.
+        // `Maintenance`; it looks at the queue before it gives up the right.
         while right & APPLYING == 0 {
             match self
                 .right

@@ -4,7 +4,7 @@
 /// just dropped large data, such as a large table. glibc's allocator otherwise keeps most of it, in
 /// an arena for each thread. Does nothing on other targets.
 ///
-/// Costs a pass over the free memory, some milliseconds for each 100 MiB, during which other
+/// Costs a pass over the free memory, a few milliseconds for each 100 MiB, during which other
 /// threads may wait to allocate.
 #[doc(hidden)]
 pub fn give_back() {

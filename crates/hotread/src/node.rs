@@ -57,7 +57,7 @@ impl<T> Node<T> {
     }
 
     /// # Safety
-    /// As [`Node::get`], and no other thread reads it either.
+    /// Like [`Node::get`], and no other thread reads it either.
     #[inline(always)]
     pub(crate) unsafe fn get_mut<'a>(node: NonNull<Self>) -> &'a mut T {
         // SAFETY: passed on to the caller.
@@ -76,7 +76,7 @@ impl<T> Node<T> {
     /// Moves a boxed value into a node without a value, avoiding the stack.
     ///
     /// # Safety
-    /// As [`Node::fill`].
+    /// Same as [`Node::fill`].
     pub(crate) unsafe fn fill_boxed(node: NonNull<Self>, value: Box<T>) {
         let value = Box::into_raw(value);
         // SAFETY: the box's value is moved out once, and its memory is then freed without
@@ -90,7 +90,7 @@ impl<T> Node<T> {
     /// Drops the value in place; afterwards, even after a panic, the node has no value.
     ///
     /// # Safety
-    /// As [`Node::get_mut`].
+    /// Same as [`Node::get_mut`].
     pub(crate) unsafe fn clear(node: NonNull<Self>) {
         // SAFETY: passed on to the caller.
         unsafe { node.as_ptr().cast::<T>().drop_in_place() }

@@ -6,7 +6,7 @@ pub(crate) enum Caller {
     User,
     /// Must not wait for another thread.
     Hasty,
-    /// Continues with remaining work by itself.
+    /// Continues with remaining work on its own.
     Maintainer,
 }
 

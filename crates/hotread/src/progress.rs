@@ -60,7 +60,7 @@ struct Waiters {
     by_kind: [BTreeMap<(u64, u64), Waker>; 3],
 }
 
-/// The event that a waiter waits for; also tells its ability to lead meanwhile.
+/// The event that a waiter waits for; also tells its ability to lead in the meantime.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waiting {
     /// A thread, for an update to be settled. Can lead.

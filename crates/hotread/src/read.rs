@@ -124,7 +124,7 @@ fn read_in<T: HotReadState, R>(
     };
     slot.readers.set(slot.readers.get() + 1);
     let _holding = Holding { shared, slot };
-    // SAFETY: the slot names the copy, validated, until the last of its readers is gone, also after
+    // SAFETY: the slot names the copy, validated, until the last of its readers is gone, even after
     // a panic; `_holding` is one of them.
     f(unsafe { Node::get(node) })
 }

@@ -10,7 +10,7 @@ pub enum Outcome {
     /// Readers that ask from now on see the batch.
     Visible,
     /// The batch is not visible yet, although no reader is known to hold the copies. Either another
-    /// thread is applying and goes on with this batch, or a backlog is larger than one call
+    /// thread is applying and continues with this batch, or a backlog is larger than one call
     /// applies; then the next calls, a [`Maintainer`](crate::Maintainer) or a waiting thread
     /// continue with it.
     Pending,
@@ -91,7 +91,7 @@ pub struct WorkerStatus {
     pub blocking_for: Option<Duration>,
 }
 
-/// Reason why a wait for an update ended before the update was visible.
+/// Reason a wait for an update ended before the update was visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitError {
@@ -138,7 +138,7 @@ impl fmt::Display for WaitError {
                 "waiting inside `apply_update` would be waiting for itself; wait after it returns",
             ),
             WaitError::NoThread => f.write_str(
-                "the system refused a thread to complete the publication; poll a \
+                "the system refused to start a thread that completes the publication; poll a \
                  `maintenance()` future, or wait with `wait_published`",
             ),
             WaitError::Forgotten => f.write_str(

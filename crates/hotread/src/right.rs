@@ -3,7 +3,7 @@
 /// Bit of `Shared::right`: a thread holds the right to apply.
 pub(crate) const APPLYING: u64 = 1;
 /// Bit of `Shared::right`: another caller found it held, and the holder must look at the queue
-/// before it gives the right up. Set and cleared under the queue's lock only.
+/// before it gives up the right. Set and cleared under the queue's lock only.
 pub(crate) const AGAIN: u64 = 2;
 /// Sequence numbers have 62 bits: at a billion updates a second, they suffice for 146 years.
 pub(crate) const SEQ_SHIFT: u32 = 2;

@@ -10,7 +10,7 @@ use crate::event::Event;
 #[derive(Clone)]
 pub(crate) struct Limits {
     /// Updates of other running writers that may be queued ahead of a caller before it waits for
-    /// room. A few microseconds of work for a small state, some ten for a large map.
+    /// room. A few microseconds of work for a small state, tens for a large map.
     pub(crate) inbox: usize,
     /// Updates of other callers that one call applies before it hands the right on: about four
     /// inboxes.
@@ -19,14 +19,15 @@ pub(crate) struct Limits {
     /// millisecond for a large map.
     pub(crate) piece: usize,
     /// Visible updates that the other copy may receive together with the next publication rather
-    /// than at once. Spares small updates a second pass; a large batch is not kept in memory for
-    /// it.
+    /// than immediately. Spares small updates a second pass; a large batch is not kept in memory
+    /// for it.
     pub(crate) deferred: usize,
     /// Updates that readers already see and that the log keeps for a copy that a stalled reader
     /// holds. A copy further behind is cloned when it becomes free, so that the log stays bounded.
     pub(crate) lag: u64,
     /// Publications that do not need an extra copy before it is dropped. Cloning a large state
-    /// costs about as much as some thousand updates, so dropping at once would clone repeatedly.
+    /// costs about as much as a thousand updates, so dropping it immediately would clone
+    /// repeatedly.
     pub(crate) spare: u32,
     /// Time for which a maintainer leaves the second copy behind while no publication is blocked.
     pub(crate) tick: Duration,

@@ -128,7 +128,7 @@ impl<T: HotReadState> Shared<T> {
 
     /// Names the published copy in `slot` and validates it. Returns that copy, and another one that
     /// was named in passing, if any. Lock-free: another round means that there was a publication
-    /// meanwhile.
+    /// in the meantime.
     #[inline]
     pub(crate) fn take(&self, slot: &Slot) -> (NonNull<Node<T>>, *mut Node<T>) {
         let mut passed = ptr::null_mut();
@@ -184,8 +184,8 @@ impl<T: HotReadState> Shared<T> {
         if copy.is_null() || self.is_published(copy) {
             return;
         }
-        // SAFETY: nodes live as long as the shared state. A generation that the copy got meanwhile
-        // serves as well.
+        // SAFETY: nodes live as long as the shared state. A generation that the copy got in the
+        // meantime serves as well.
         let generation = unsafe { Node::generation(NonNull::new_unchecked(copy)) };
         let watch = &self.hot.watch;
         if !watch.is_held_elsewhere(&self.hot.registry, copy.cast(), generation) {

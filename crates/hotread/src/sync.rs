@@ -138,7 +138,8 @@ impl<T> UnsafeCell<T> {
         f(self.inner.get())
     }
 
-    /// Runs `f` on a pointer that it may write through, if no other thread uses the cell meanwhile.
+    /// Runs `f` on a pointer that it may write through, if no other thread uses the cell in the
+    /// meantime.
     #[inline]
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         #[cfg(hotread_shuttle)]

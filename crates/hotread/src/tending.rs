@@ -99,7 +99,8 @@ impl Tending {
         self.tended.get()?.upgrade()
     }
 
-    /// Returns `true` if there is a maintainer and it is idle. An update pays this load meanwhile.
+    /// Returns `true` if there is a maintainer and it is idle. An update pays this load in the
+    /// meantime.
     #[inline]
     pub(crate) fn wants_attention(&self) -> bool {
         // ORDERING: the maintainer stores this before its last look, for which it takes the right

@@ -49,7 +49,8 @@ impl<T: HotReadState> Place<'_, T> {
 }
 
 impl<T: HotReadState> Drop for Place<'_, T> {
-    /// Ends the wait, whatever its outcome. A leader gets a successor; a follower wakes no thread.
+    /// Ends the wait, regardless of its outcome. A leader gets a successor; a follower wakes no
+    /// thread.
     fn drop(&mut self) {
         self.unregister();
         if self.joined && !self.shared.pass_lead(&self.leader) {

@@ -99,7 +99,7 @@ impl Watch {
     /// last look at the slots must follow before it sleeps.
     pub(crate) fn lead(&self, leader: &StdArc<Leader>) -> bool {
         let ours = StdArc::as_ptr(leader).cast_mut();
-        // Set also if it leads already: the reader that took it before may have cleared it only
+        // Set even if it leads already: the reader that took it before may have cleared it only
         // since.
         leader.armed.store(true, Relaxed);
         if ptr::eq(self.leader.load(Acquire), ours) {
@@ -141,7 +141,7 @@ impl Watch {
             // SAFETY: the swap took the count that `lead` stored.
             let leader = unsafe { StdArc::from_raw(leader) };
             leader.wake();
-            // A task's waker is user code, also when it is dropped.
+            // A task's waker is user code, and so is dropping it.
             Panics::default().run(|| drop(leader));
         }
     }
@@ -162,7 +162,7 @@ impl Watch {
             return true;
         }
         // Draw one holder at random: then it is rarely the next to let go, and among n readers
-        // about log n have to scan the slots, in whatever order they let go.
+        // about log n have to scan the slots, in any order.
         let seed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         match registry.draw_holder(copy, seed) {
             Some(slot) => {

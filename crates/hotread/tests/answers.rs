@@ -344,7 +344,7 @@ fn a_maintainer_empties_the_log_when_updates_stop() {
         let maintainer = hot.spawn_maintainer().unwrap();
         for number in 0..10 {
             hot.queue_update(push(number));
-            // No further call: the maintainer brings the second copy up to date by itself.
+            // No further call: the maintainer brings the second copy up to date on its own.
             while hot.queued_update_count() > 0 {
                 thread::yield_now();
             }

@@ -149,7 +149,7 @@ fn with_lets_go_when_its_closure_ends_and_when_it_panics() {
         assert!(hot.queue_update(push(number)).published);
         handle.with(|state| {
             assert_eq!(state.seen.len() as u64, number);
-            // The handle holds the copy meanwhile.
+            // The handle holds the copy in the meantime.
             assert!(hot.workers().iter().any(|w| w.generation.is_some()));
         });
     }

@@ -418,7 +418,7 @@ fn a_holder_that_has_done_its_share_hands_the_right_on() {
 fn maintain_waits_for_its_turn_behind_an_overworked_holder() {
     finishes(|| {
         let (hot, gate, holder) = overworked();
-        // Without a caller in line the holder goes on, and admits no further batch meanwhile.
+        // Without a caller in line the holder goes on, and admits no further batch in the meantime.
         let third = gate.step(3);
         assert_eq!(hot.queue_update(third).outcome(), Outcome::Pending);
         gate.open();

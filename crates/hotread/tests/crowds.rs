@@ -1,5 +1,5 @@
 //! Many waiters for one publication: all are woken, whichever of them watches the readers and
-//! whichever stop waiting meanwhile.
+//! whichever stop waiting in the meantime.
 
 mod support;
 

@@ -78,7 +78,7 @@ fn a_child_reads_the_state_as_it_was_when_it_was_forked() {
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             let status = child(&mut held, &mut quiescent, before);
-            // SAFETY: ends the process at once.
+            // SAFETY: ends the process immediately.
             unsafe { libc::_exit(status) };
         }
         assert!(pid > 0, "fork failed");

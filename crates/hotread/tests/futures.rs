@@ -290,7 +290,7 @@ async fn one_thread_reads_writes_and_maintains() {
             let mut handle = hot.create_handle();
             tokio::spawn(async move {
                 while handle.current().seen.len() < 300 {
-                    // Held across the await, so that updates are blocked meanwhile.
+                    // Held across the await, so that updates are blocked in the meantime.
                     tokio::task::yield_now().await;
                     handle.quiescent();
                     tokio::task::yield_now().await;

@@ -1,5 +1,5 @@
 //! Allocations of passing states, handles and waits: bytes left behind, counted by the allocator. A
-//! file of its own, so that no other test allocates meanwhile.
+//! file of its own, so that no other test allocates in the meantime.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::future::Future;

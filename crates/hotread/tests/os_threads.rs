@@ -1,6 +1,6 @@
 //! Number of operating system threads that maintenance uses: one for the process while states are
 //! registered, none some time after, and none with a future that maintains. A file of its own, with
-//! one test, so that no other test starts threads meanwhile.
+//! one test, so that no other test starts threads in the meantime.
 
 #![cfg(target_os = "linux")]
 

@@ -266,7 +266,7 @@ fn a_closure_may_suspend_the_coroutine_too() {
 
 // ---- panics while a panic is handled ----
 
-/// State whose actions panic whenever they are dropped with the flag set, also while unwinding.
+/// State whose actions panic whenever they are dropped with the flag set, even while unwinding.
 #[derive(Clone, Default)]
 struct Touchy(Vec<u64>);
 

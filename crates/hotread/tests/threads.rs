@@ -279,7 +279,7 @@ fn tasks_wait_for_publications_that_other_tasks_block() {
                 let (mut handle, done) = (hot.create_handle(), Arc::clone(&done));
                 async move {
                     while done.load(SeqCst) < 8 {
-                        // Held across an await, so that publications are blocked meanwhile.
+                        // Held across an await, so that publications are blocked in the meantime.
                         handle.current();
                         tokio::task::yield_now().await;
                         handle.quiescent();

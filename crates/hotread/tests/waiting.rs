@@ -1,5 +1,5 @@
 //! Waiting for an update to become visible, on a thread and as a future, and the maintainers that
-//! complete blocked publications meanwhile.
+//! complete blocked publications in the meantime.
 
 mod support;
 

@@ -39,7 +39,7 @@ impl Process {
         Ok(Self(command.spawn()?))
     }
 
-    /// Ends the process at once, as `kill -9` does.
+    /// Ends the process immediately, as `kill -9` does.
     pub(crate) fn kill(&mut self) {
         // Fails only if the process is already gone.
         let _ = self.0.kill();

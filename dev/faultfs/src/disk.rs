@@ -35,7 +35,7 @@ pub(crate) struct Opening {
     pub(crate) is_read_only: bool,
 }
 
-/// Reason why an operation was refused.
+/// Reason an operation was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The power is off.
@@ -121,7 +121,7 @@ impl Entry {
     }
 }
 
-/// A disk. Operations take effect at once and one after the other; users that share it lock it.
+/// A disk. Operations take effect at once and one after another; users that share it lock it.
 #[derive(Debug)]
 pub(crate) struct Model {
     names: BTreeMap<String, Entry>,
@@ -254,7 +254,7 @@ impl Model {
         Ok(handle)
     }
 
-    /// Closes a file and releases its locks; also with the power off.
+    /// Closes a file and releases its locks; works with the power off too.
     pub(crate) fn close(&mut self, handle: Handle) {
         let node = self.node(handle);
         node.handles -= 1;
@@ -380,7 +380,7 @@ impl Model {
         Ok(self.node(handle).locks.lock(handle.id, level)?)
     }
 
-    /// Lowers a lock; also with the power off.
+    /// Lowers a lock; works with the power off too.
     pub(crate) fn unlock(&mut self, handle: Handle, level: Level) {
         self.node(handle).locks.unlock(handle.id, level);
     }
@@ -414,7 +414,7 @@ impl Model {
         Ok(self.node(handle).shm.lock(handle.id, first, count, mode)?)
     }
 
-    /// Releases locks of the shared memory; also with the power off.
+    /// Releases locks of the shared memory; works with the power off too.
     pub(crate) fn shm_unlock(
         &mut self,
         handle: Handle,
@@ -424,7 +424,7 @@ impl Model {
         Ok(self.node(handle).shm.unlock(handle.id, first, count)?)
     }
 
-    /// Releases the shared memory; also with the power off.
+    /// Releases the shared memory; works with the power off too.
     pub(crate) fn shm_unmap(&mut self, handle: Handle) {
         self.node(handle).shm.unmap(handle.id);
     }

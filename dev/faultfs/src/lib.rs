@@ -1,5 +1,5 @@
 //! A disk for SQLite, in memory, that loses power and fails, for tests of programs that store their
-//! state in SQLite: of the state that they find afterwards, and of their behavior meanwhile.
+//! state in SQLite: of the state that they find afterwards, and of their behavior in the meantime.
 //!
 //! A [`Disk`] is a SQLite VFS. Connections opened on it write, sync, lock and share memory as they
 //! do on a real disk. At any moment, from any thread, [`Disk::crash`] returns the disk that a power
@@ -13,7 +13,7 @@
 //!   write until the next sync of its file. A program that never syncs keeps a copy of each write.
 //!   Some 500 bytes for each `Disk` are never freed; see [`Disk::vfs`].
 //! - **Time**: each operation takes one mutex of the disk. A sync copies the sectors written since
-//!   the last one, a crash copies all files; other operations wait meanwhile.
+//!   the last one, a crash copies all files; other operations wait in the meantime.
 //!
 //! # Example
 //!
@@ -157,7 +157,7 @@ impl Disk {
     ///
     /// # Panics
     ///
-    /// As [`new`](Disk::new).
+    /// Same as [`new`](Disk::new).
     pub fn crash(&self, seed: u64) -> Disk {
         let image = self.model().crash(seed);
         Disk::of(image)

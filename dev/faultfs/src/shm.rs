@@ -17,7 +17,7 @@ type Region = Arc<[AtomicU64]>;
 
 const WORD_BYTES: usize = size_of::<AtomicU64>();
 
-/// Reason why a region or a lock was refused.
+/// Reason a region or a lock was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShmError {
     /// Another handle holds a lock that excludes the one requested.

@@ -26,7 +26,7 @@ const DAY_MS: f64 = 86_400_000.0;
 /// A disk shared by several connections.
 pub(crate) type Shared = Arc<Mutex<Model>>;
 
-/// Locks the model, also after a panic. The model is consistent after each operation; a panic
+/// Locks the model, even after a panic. The model is consistent after each operation; a panic
 /// inside one would be a bug of this crate, which its test should report rather than the lock.
 pub(crate) fn locked(model: &Mutex<Model>) -> MutexGuard<'_, Model> {
     model.lock().unwrap_or_else(PoisonError::into_inner)

@@ -18,7 +18,7 @@ struct Losses {
     images: u32,
     /// Images that lack acknowledged transactions.
     lossy: u32,
-    /// Largest number that one image lacks.
+    /// Maximum number that one image lacks.
     most_lost: u64,
     torn: Vec<String>,
     corrupt: Vec<String>,

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Most workers: each is a process that reads as fast as a core can.
+/// Maximum number of workers: each is a process that reads as fast as a core can.
 const MAX_WORKERS: u16 = 16;
 /// Shortest and longest time for which each part may be measured, in seconds.
 const SECONDS: std::ops::RangeInclusive<f64> = 0.1..=30.0;

@@ -7,11 +7,11 @@ use hotread_proto::TableName;
 pub(crate) const WATCH_HELP: &str = "\
 Prints one line for each change as it is committed. No change is lost, and each has a line of its own.
 Changes come from a server (--url). If the server goes away, watch waits for it and resumes where it was;
--v reports when the server goes and comes back. If the changes in between are no longer known (the history
+-v reports when the server goes and comes back. If the changes in between are no longer available (the history
 was cut, or the table was dropped or restored), watch ends with an error such as GONE or EPOCH_CHANGED. It
 also ends on ctrl-C, and when its output is closed.
 
-The first line of a transaction names its actor and its note, where they are known.
+The first line of a transaction names its actor and its note, if known.
 
 With --json each line has epoch, seq, time, op (put or delete), key, value, category, actor, note and
 more. If more is true, the next line belongs to the same transaction. To resume, give --from EPOCH:SEQ of

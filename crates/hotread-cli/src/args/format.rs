@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 /// Format of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ListFormat {
-    /// Aligned columns, for people
+    /// Aligned columns for a terminal
     Table,
     /// One JSON array
     Json,

@@ -157,7 +157,7 @@ impl Global {
                 );
             }
             (Needs::Tables, ..) if db && url => {
-                return said("--db and --url are both given; leave out one of them");
+                return said("--db and --url are both given; omit one of them");
             }
             (Needs::Tables, Some(_), Some(_)) if db == url => {
                 return said(

@@ -96,7 +96,7 @@ pub(crate) struct ImportArgs {
     /// The files, or `-` for stdin
     #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
-    /// Format of the files [default: by the ending of the name: .csv, .tsv, .tab, .ndjson, .jsonl,
+    /// Format of the files [default: by the extension: .csv, .tsv, .tab, .ndjson, .jsonl,
     /// .json, each also with .gz or .zst; otherwise JSON by the first bytes]
     #[arg(long)]
     pub(crate) format: Option<FileFormat>,

@@ -33,9 +33,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 use values::bytes;
 
-/// Records listed in a table for people if no `--limit` is given: a few screens.
+/// Records listed in a table if no `--limit` is given: a few screens.
 pub(crate) const DEFAULT_LIMIT: usize = 100;
-/// Transactions listed in a table for people if no `--limit` is given: one screen.
+/// Transactions listed in a table if no `--limit` is given: one screen.
 pub(crate) const DEFAULT_CHANGES: usize = 20;
 /// Bad rows that an import lists individually; the others are only counted.
 pub(crate) const DEFAULT_LISTED: usize = 100;
@@ -109,7 +109,7 @@ pub(crate) enum Cmd {
     Import(ImportArgs),
     /// Write all records of a table to a file or to stdout
     #[command(after_help = "\
-The export is one state of the table, whatever is committed meanwhile; with -v or -o, its position is
+The export is one state of the table, even if others commit meanwhile; with -v or -o, its position is
 reported on stderr. The table is held in memory for that. Through a server (--url), the state is that
 of a replica, checked by its digest; a transaction that is committed during the read may be included
 without being counted in the position.
@@ -153,7 +153,7 @@ Examples:
     /// Check the whole database, and show the tables' digests
     #[command(after_help = "\
 Reads everything. CONTENT is a digest of keys and values alone: tables with equal content have equal
-digests, also in different databases. The exit code is 6 if there are problems.
+digests, even in different databases. The exit code is 6 if there are problems.
 
 Examples:
   hotread verify
@@ -363,13 +363,13 @@ pub(crate) struct AlterArgs {
 /// it is for an existing one.
 #[derive(Debug, Args)]
 pub(crate) struct KeptArgs {
-    /// Most transactions to keep in the history [default for a new table: 10000]
+    /// Maximum number of transactions to keep in the history [default for a new table: 10000]
     #[arg(long, value_name = "N")]
     pub(crate) history_changes: Option<u64>,
     /// Longest time to keep transactions in the history [default for a new table: 7days]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) history_age: Option<Duration>,
-    /// Most bytes of keys and values to keep in the history [default for a new table: 256MiB]
+    /// Maximum bytes of keys and values to keep in the history [default for a new table: 256MiB]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) history_bytes: Option<u64>,
 }
@@ -391,7 +391,7 @@ impl KeptArgs {
 pub(crate) struct ExportArgs {
     /// The table
     pub(crate) table: TableName,
-    /// Format of the export [default: by the ending of the file's name; otherwise ndjson]
+    /// Format of the export [default: by the file's extension; otherwise ndjson]
     #[arg(long)]
     pub(crate) format: Option<FileFormat>,
     /// Write to this file instead of stdout

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub(crate) const SET_HELP: &str = "\
 A record is written whole: without --category, --expires-at and --ttl, its category is general and it
-never expires, whatever it had before.
+never expires, even if it did before.
 
 Examples:
   hotread set flags dark-mode true
@@ -29,12 +29,12 @@ An expired record counts as absent, even if it has not been deleted yet.
 
 With one key, its value is printed. With several keys or --prefix, a line has the key, a tab and the value;
 with --raw only the value. If some of the keys do not exist, the others are printed, and the exit code is
-3. Keys are read one after the other.
+3. Keys are read one after another.
 
 --raw prints strings as text and ends with a newline, as jq -r does; --string prints the bytes of a
 string and nothing else, and refuses other values.
 
---at shows records as they were after a transaction, as far as the history goes back.
+--at shows records as they were after a transaction, within the history.
 
 Examples:
   hotread get flags dark-mode
@@ -84,7 +84,7 @@ Examples:
   printf 'put a 1\\ndelete b\\n' | hotread txn stock";
 
 pub(crate) const LS_HELP: &str = "\
-A table for people shows 100 records; --json and the other formats list all. If a list is cut, stderr says
+The default table shows 100 records; --json and the other formats list all. If a list is cut, stderr says
 so, with --json as an object with \"truncated\" and \"after\". On a terminal long values are shortened, and
 invisible characters are shown as escapes; elsewhere everything is printed in full.
 
@@ -99,8 +99,8 @@ Records are read page by page: a transaction that is committed in between appear
 only. For one state of a whole table use `hotread export`.";
 
 pub(crate) const SEARCH_HELP: &str = "\
-Finds records that contain all the words, whatever their case and accents; a word that ends in * matches
-all words that begin with it. The best matches come first. A list that --limit cuts is reported on stderr;
+Finds records that contain all the words, ignoring case and accents; a word that ends in * matches
+all words that begin with it. The best matches come first. If --limit cuts the list, stderr says so;
 there is no next page, since each write may change the order.
 
 Examples:
@@ -259,7 +259,7 @@ pub(crate) struct RangeArgs {
     /// Only keys after this one, which need not exist
     #[arg(long, value_name = "KEY")]
     pub(crate) after: Option<Key>,
-    /// List at most N records [default: 100 in a table for people, otherwise all]
+    /// List at most N records [default: 100 in a table, otherwise all]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) limit: Option<usize>,
     /// List all records
@@ -299,7 +299,7 @@ pub(crate) struct HistoryArgs {
     /// Only operations on records whose keys have this prefix
     #[arg(long, conflicts_with = "key")]
     pub(crate) prefix: Option<String>,
-    /// Show at most N transactions [default: 20 in a table for people, otherwise all]
+    /// Show at most N transactions [default: 20 in a table, otherwise all]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) limit: Option<usize>,
     /// Show the whole history

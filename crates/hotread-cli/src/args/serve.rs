@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) const SERVE_HELP: &str = "\
-Settings come from a file, the environment and the command line; the later of these win. The file is
+Settings come from a file, the environment and the command line; later ones take precedence. The file is
 that of --config, or hotread.toml in this folder; paths in it are relative to it:
 
   db = \"app.db\"
@@ -52,7 +52,7 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
-    /// Lines for people.
+    /// Human-readable lines.
     Text,
     /// A JSON object per line.
     Json,
@@ -87,7 +87,7 @@ Examples:
   hotread token create api --role read --table flags --table prices
   hotread token create ci --role write --ttl 90d")]
     Create {
-        /// Name of its holder, for people: A-Z a-z 0-9 . _ -
+        /// Human-readable name of its holder: A-Z a-z 0-9 . _ -
         name: String,
         /// Permissions; each role includes those before it
         #[arg(long, value_name = "read|write|admin")]

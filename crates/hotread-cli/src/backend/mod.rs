@@ -13,7 +13,7 @@ use hotread_proto::{
 };
 use hotread_store::{MAX_PAGE, Store, Ticket};
 
-/// Most records that a server returns for a search.
+/// Maximum number of records that a server returns for a search.
 const MAX_FOUND: usize = 100;
 
 /// Tables that commands work with, with the same answers and errors wherever the tables are. Each call

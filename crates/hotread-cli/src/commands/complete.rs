@@ -12,10 +12,10 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-/// Longest wait for an answer: the shell is blocked meanwhile.
+/// Longest wait for an answer: the shell is blocked in the meantime.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Most keys that are offered, and so the most that are read.
+/// Maximum number of keys that are offered, and so the most that are read.
 const OFFERED: usize = 200;
 
 /// Returns the command with a completer for each argument that has one.

@@ -146,7 +146,7 @@ pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Resul
         session.tell_cut(&text, None);
     } else if left == 0 && from.epoch == head.epoch && from.seq < head.seq {
         session.tell_cut(
-            &format!("there may be more: go on with --from {from}"),
+            &format!("there may be more: continue with --from {from}"),
             None,
         );
     }
@@ -258,7 +258,7 @@ fn name(op: &ChangeOp) -> &'static str {
     }
 }
 
-/// Returns an operation in a word, for people.
+/// Returns an operation in a word; human-readable.
 fn verb(op: &ChangeOp) -> &'static str {
     match op {
         ChangeOp::Put(_) => "put",

@@ -104,7 +104,7 @@ pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
     if let Some(key) = rest {
         let word = shell_word(key.as_str());
         session.tell_cut(
-            &format!("there may be more: go on with --after {word}, or give --limit N or --all"),
+            &format!("there may be more: continue with --after {word}, or give --limit N or --all"),
             Some(key.as_str()),
         );
     } else if !shown {

@@ -422,7 +422,7 @@ pub(crate) fn confirm(yes: bool, question: &str) -> Result<()> {
     }
     let ask = || -> io::Result<String> {
         let mut err = io::stderr();
-        write!(err, "{}; go on? [y/N] ", escape(question))?;
+        write!(err, "{}; continue? [y/N] ", escape(question))?;
         err.flush()?;
         let mut answer = String::new();
         io::stdin().read_line(&mut answer)?;

@@ -66,8 +66,8 @@ pub(super) fn records(
     Ok(records.collect())
 }
 
-/// Returns the record that the last change of each key up to a position left, or `None` if it was a deletion. A key
-/// without a change in the history, which begins at `floor`, stays in `wanted`.
+/// Returns the record of each key as of a position, or `None` if its last change until then was a deletion. A
+/// key without a change in the history, which begins at `floor`, stays in `wanted`.
 fn last_changes<'a>(
     at: Position,
     floor: u64,

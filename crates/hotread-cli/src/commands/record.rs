@@ -152,7 +152,7 @@ fn print(
     if args.string {
         let text = text().map_err(|_| {
             let key = record.key();
-            let message = format!("the value of {key:?} is not a string; leave out --string");
+            let message = format!("the value of {key:?} is not a string; omit --string");
             Failure::new(Code::InvalidValue, message)
         })?;
         return out.lines(&text);

@@ -265,7 +265,7 @@ impl<'a> ChangeJson<'a> {
         }
     }
 
-    /// Returns the change in a word, for people.
+    /// Returns the change in a word; human-readable.
     fn verb(&self) -> &'static str {
         match self.cause {
             Some(Removal::Expired) => "expire",
@@ -296,7 +296,7 @@ fn execute(command: &str, change: &ChangeJson<'_>) -> Result<()> {
     } = change;
     let again = match change.state {
         true => "start again with --state".to_owned(),
-        false => format!("go on with --from {epoch}:{}", seq.saturating_sub(1)),
+        false => format!("continue with --from {epoch}:{}", seq.saturating_sub(1)),
     };
     let message = format!("the command ended with {status} for {key:?} at seq {seq}; {again}");
     Err(Failure::new(Code::BadRequest, message).into())

@@ -11,7 +11,7 @@ use toml::{Spanned, Table, Value};
 /// Name of the file that is read from the working directory when no file is named.
 pub(crate) const DISCOVERED: &str = "hotread.toml";
 
-/// Least similarity, of at most 1, at which a known name is suggested.
+/// Minimum similarity, of at most 1, at which a known name is suggested.
 const ALIKE: f64 = 0.8;
 
 /// Returns the configuration file in the working directory, if there is one.

@@ -121,7 +121,7 @@ impl Layers {
         SETTINGS.iter().filter(changed).collect()
     }
 
-    /// Describes the source of a value, for people.
+    /// Describes the source of a value; human-readable.
     fn origin(&self, setting: &Setting, source: Source) -> String {
         match source {
             Source::Default => "default".to_owned(),

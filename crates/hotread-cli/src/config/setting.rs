@@ -89,8 +89,8 @@ pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
             "synchronous",
             Kind::One(&["full", "normal"]),
             Some("full".into()),
-            "Moment at which a write is acknowledged: `full`, when it survives the loss of power; \
-             `normal`, when it survives the end of the process.",
+            "Moment at which a write is acknowledged: `full`, when it survives a power failure; \
+             `normal`, when it survives a crash of the process.",
         ),
         own(
             "log",
@@ -105,7 +105,7 @@ pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
             "log-format",
             Kind::One(&["text", "json"]),
             Some("text".into()),
-            "Form of the log on standard error: `text`, lines for people; `json`, an object on each line.",
+            "Format of the log on standard error: `text`, human-readable lines; `json`, an object on each line.",
         ),
     ];
     // The variable that programs with this logging library have in common.

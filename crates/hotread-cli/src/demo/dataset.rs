@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const VENDORS: &str = include_str!("../../data/vendors.csv");
 /// Description of these records.
 const NAME: &str = "who made a network card: prefixes of hardware addresses, and their vendors";
-/// Most records of one request.
+/// Maximum number of records of one request.
 const PAGE: usize = 1_000;
 
 /// Source of the records.
@@ -136,7 +136,7 @@ pub(super) async fn all(client: &Client, table: &str) -> Result<Vec<Record>> {
     }
 }
 
-/// Returns the kind that all values have in common, or the reason why there is none.
+/// Returns the kind that all values have in common, or the reason there is none.
 fn kind(values: &[Value]) -> Result<Kind, &'static str> {
     let kind = |value: &Value| match value.as_bytes().first() {
         Some(b'{') => Ok(Kind::Object),

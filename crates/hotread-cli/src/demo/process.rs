@@ -183,7 +183,10 @@ impl Server {
                 return Ok(Self { process, address });
             }
             // A connection of another program may have the port for a moment.
-            let error = process.end().await?.context("the server ended at once")?;
+            let error = process
+                .end()
+                .await?
+                .context("the server exited immediately")?;
             if error.code != Code::AddressInUse || began.elapsed() > WAIT {
                 bail!("the server did not start: {error}");
             }

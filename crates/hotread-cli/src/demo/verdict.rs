@@ -34,7 +34,7 @@ pub(super) struct WorkerFacts {
     pub(super) updates_seen: u64,
     /// `true` if the server showed that the worker refused the poison, and why.
     pub(super) nack_shown: bool,
-    /// `true` if the worker kept the last good value meanwhile.
+    /// `true` if the worker kept the last good value in the meantime.
     pub(super) kept_good: bool,
     /// `true` if the worker had the right value afterwards.
     pub(super) fix_seen: bool,

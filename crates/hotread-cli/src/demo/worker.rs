@@ -150,7 +150,7 @@ impl<V: Typed> Worker<V> {
         })
     }
 
-    /// Calls `look_up` with one key after the other for some time; `look_up` returns `true` if it found
+    /// Calls `look_up` with one key after another for some time; `look_up` returns `true` if it found
     /// a record. The clock is read after each burst.
     fn measure(
         &self,

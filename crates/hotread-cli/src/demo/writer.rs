@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-/// Most writes that wait for their answers at a time.
+/// Maximum number of writes that wait for their answers at a time.
 const MAX_IN_FLIGHT: usize = 64;
 /// Pause before another attempt at a write on which the client has given up.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -47,7 +47,7 @@ pub(super) fn number(acks: &[Ack], so: impl Fn(&Ack) -> bool) -> u64 {
     acks.iter().filter(|ack| so(ack)).count() as u64
 }
 
-/// Writes that continue until they are stopped; on drop, they end at once.
+/// Writes that continue until they are stopped; on drop, they end immediately.
 pub(super) type Load = JoinSet<Result<()>>;
 
 /// Writes to the demo's table.
@@ -148,7 +148,7 @@ impl Writer {
     /// one that it must have.
     pub(super) fn start(self: &Arc<Self>, per_second: u32, most: usize) -> Load {
         let keys = self.records.keys.len();
-        // Each lane writes records of its own, one after the other. All lanes share the pace, so that
+        // Each lane writes records of its own, one after another. All lanes share the pace, so that
         // they do not all continue at once after a pause of the machine.
         let lanes = keys.min(MAX_IN_FLIGHT);
         let mut pace = interval(Duration::from_secs(1) / per_second);

@@ -25,7 +25,7 @@ const MIN_WIDTH: u16 = 40;
 /// of little use.
 const WHOLE: u16 = 36;
 
-/// Least width of a wider column, in characters; on a narrower terminal, all columns are cut alike.
+/// Minimum width of a wider column, in characters; on a narrower terminal, all columns are cut alike.
 const LEAST: u16 = 10;
 
 /// Blanks between columns.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Time after which a command counts as hung.
 const HANG: Duration = Duration::from_secs(600);
 
-/// Least number of commands in a section.
+/// Minimum number of commands in a section.
 const FEWEST: usize = 13;
 
 /// Address of the server in the page.

@@ -103,7 +103,7 @@ fn a_prefix_is_deleted_after_asking() {
     assert_eq!((named.code, named.out.as_str()), (3, "b\n"));
     let asked = || place.command(&["rm", "t", "--prefix", "a/"]);
     let (shown, code) = on_terminal(asked(), 200, "n\n");
-    assert!(shown.contains("go on? [y/N]") && code == 1, "{shown}");
+    assert!(shown.contains("continue? [y/N]") && code == 1, "{shown}");
     assert_eq!(place.run(&["keys", "t"]).ok().lines().count(), 3);
     let (shown, code) = on_terminal(asked(), 200, "y\n");
     assert!(
@@ -243,7 +243,7 @@ fn records_are_shown_as_they_were() {
         at("c", "4").failed(3, "no record \"c\"");
         at("a", "0").failed(3, "no record \"a\"");
         at("a", "6").failed(1, "the last transaction of table t is 5");
-        at("a", "0000000000000001:1").failed(4, "never was at");
+        at("a", "0000000000000001:1").failed(4, "was never at");
         at("a", "x").failed(2, "a sequence number such as 42");
         let both = run(&["get", "t", "a", "b", "--at", "3", "--json"]).json();
         assert_eq!((&both[0]["seq"], &both[1]["seq"]), (&json!(3), &json!(2)));

@@ -191,7 +191,7 @@ fn a_terminal_shows_rows_that_fit() {
         assert!(widest <= usize::from(width), "{widest}: {shown}");
         assert!(shown.contains("word word"), "{shown}");
     }
-    // Also if the short columns do not fit together.
+    // Even if the short columns do not fit together.
     let key = "a/rather/long/key/of/thirty/five/ch";
     let more = [
         "--category",

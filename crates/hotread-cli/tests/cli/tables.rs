@@ -243,7 +243,7 @@ fn sealed_tables_need_their_passphrase() {
     );
     assert_eq!(rekeyed.code, 0, "{rekeyed:?}");
     assert!(rekeyed.out.contains("was rekeyed"), "{rekeyed:?}");
-    // No other process writes meanwhile.
+    // No other process writes in the meantime.
     assert!(
         rekeyed.err.starts_with("rewriting the file of "),
         "{rekeyed:?}"

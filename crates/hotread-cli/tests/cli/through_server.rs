@@ -50,7 +50,7 @@ fn what_differs_between_two_runs_is_told_from_the_rest() {
     assert_eq!(neutral("a; 0.1 s, 2 rows/s; b"), "a; b \n");
 }
 
-/// Commands to run one after the other, each with its stdin.
+/// Commands to run one after another, each with its stdin.
 const SCRIPT: &[(&str, &[&str])] = &[
     ("", &["table", "list"]),
     (
@@ -440,7 +440,7 @@ fn a_first_load_that_is_too_large_for_one_step_is_imported_in_pieces() {
         serving.run(&[&["import", "t", &file, "--replace"], more].concat())
     };
     let conditional = import("first.ndjson", 0, &["--if-seq", "0"]);
-    conditional.failed(1, "changes 2500 records, and at most 100");
+    conditional.failed(1, "changes 2500 records, but at most 100");
     let first = import("first.ndjson", 0, &[]);
     assert_eq!(first.code, 0, "{first:?}");
     let said = "table t is empty, and 2,500 records are too many for one step of the server";
@@ -458,7 +458,7 @@ fn a_server_that_is_not_there_is_one_line() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    // All at once, because each command retries for some seconds.
+    // All at once, because each command retries for a few seconds.
     std::thread::scope(|scope| {
         for args in [
             &["ls", "t"][..],

@@ -14,7 +14,7 @@ pub(super) struct Copy {
     bytes: usize,
 }
 
-/// Reason why a table is not kept.
+/// Reason a table is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotKept {
     #[error("the table is sealed, and must not be on disk unencrypted")]

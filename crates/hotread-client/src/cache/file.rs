@@ -56,12 +56,12 @@ pub(crate) struct Loaded {
     pub(crate) saved_at: Timestamp,
 }
 
-/// Reason why a copy is not used.
+/// Reason a copy is not used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unusable {
-    #[error("it was written by a newer version, in form {0}; this one writes {VERSION}")]
+    #[error("it was written by a newer version, in format {0}; this version writes {VERSION}")]
     Newer(u32),
-    #[error("it is not a copy of this table of this server")]
+    #[error("it is a copy of another table, or from another server")]
     Foreign,
     #[error("it is damaged: {0}")]
     Damaged(&'static str),

@@ -10,11 +10,11 @@ use std::thread;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// Divisor of the share of time that writing may take, whatever the interval between copies is: at most a
+/// Divisor of the share of time that writing may take, regardless of the interval between copies: at most a
 /// twentieth.
 const SHARE: u32 = 20;
 
-/// Reason why a copy was not written.
+/// Reason a copy was not written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SaveError {
@@ -50,7 +50,7 @@ struct State {
     /// Head of the table after the waiting operations; `None`: nothing has happened.
     head: Option<Head>,
     asked: Vec<Asked>,
-    /// Reason why the table must not be kept, if there is one.
+    /// Reason the table must not be kept, if there is one.
     not_kept: Option<NotKept>,
     over: bool,
 }
@@ -71,7 +71,7 @@ impl Keeper {
     /// Starts the thread with the records of the copy on disk.
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// If the system refuses to start a thread.
     pub(crate) fn start(place: Place, copy: Option<&Records>) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let writer = Writer {
@@ -106,7 +106,7 @@ impl Keeper {
         });
     }
 
-    /// Returns a handle with which a copy can be written at once.
+    /// Returns a handle for writing a copy immediately.
     pub(crate) fn saver(&self) -> Saver {
         Saver(self.0.clone())
     }
@@ -158,7 +158,7 @@ impl Writer {
             let saved = self.save();
             if let Err(SaveError::Io(error)) = &saved {
                 let dir = self.place.cache.dir.display();
-                tracing::warn!(table = %self.place.table, %dir, error, "a copy of a table was not written");
+                tracing::warn!(table = %self.place.table, %dir, error, "could not write the copy of a table");
             }
             for asked in work.asked {
                 // The caller may be gone.
@@ -224,7 +224,7 @@ impl Writer {
         tracing::info!(table = %self.place.table, %why, "no copy of a table is kept");
         if let Err(error) = self.place.remove() {
             let dir = self.place.cache.dir.display();
-            tracing::warn!(table = %self.place.table, %dir, %error, "a copy of a table was not removed");
+            tracing::warn!(table = %self.place.table, %dir, %error, "could not remove the copy of a table");
         }
         let mut state = self.shared.lock();
         loop {

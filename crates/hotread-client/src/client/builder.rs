@@ -96,7 +96,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the longest time in which nothing of a call moves. The default is 30 s. After it the call is
+    /// Sets the longest time in which nothing of a call moves. The default is 30 s. After that, the call is
     /// repeated if that is harmless, and finally fails with [`Error::Timeout`](crate::Error::Timeout).
     ///
     /// A call may take longer while its bytes move, in either direction, at 4 KiB a second on average. A
@@ -108,7 +108,7 @@ impl ClientBuilder {
     }
 
     /// Sets the longest time for [`Client::replica`] and [`Client::events`] to begin to follow a table;
-    /// after it they return [`Error::NotInTime`](crate::Error::NotInTime). By default they wait for their
+    /// after that, they return [`Error::NotInTime`](crate::Error::NotInTime). By default they wait for their
     /// server without limit.
     pub fn start_within(mut self, time: Duration) -> Self {
         self.settings.start_within = Some(time);
@@ -123,7 +123,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Calls `callback` when the connection over which a table is followed opens or ends, also while
+    /// Calls `callback` when the connection over which a table is followed opens or ends, even while
     /// [`Client::replica`] or [`Client::events`] still waits for the first one. The task that follows the
     /// table calls it, so it must not block. The same events are logged with `tracing`.
     pub fn on_connection(

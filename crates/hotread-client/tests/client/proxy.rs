@@ -85,7 +85,7 @@ async fn a_write_that_only_a_proxy_answers_is_unknown_and_its_id_finds_out() {
     proxy.says(&[const { GATEWAY_TIMEOUT }; 6]);
     let unknown = client.put("t", "a", &1).await.unwrap_err();
     assert_eq!(unknown.code(), Code::CommitUnknown);
-    assert!(unknown.to_string().contains("repeat it with this id"));
+    assert!(unknown.to_string().contains("retry it with this id"));
     let Error::CommitUnknown { id, cause } = unknown else {
         panic!("{unknown:?}")
     };

@@ -22,7 +22,7 @@ type Texts = HashMap<Arc<str>, String>;
 
 /// Runs the process that gets no threads.
 fn without_threads(url: &str) {
-    // Tokio's blocking threads end at once.
+    // Tokio's blocking threads end immediately.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_keep_alive(Duration::from_millis(1))
@@ -33,7 +33,7 @@ fn without_threads(url: &str) {
     followed.unwrap();
     let refused = Client::builder(url).build_blocking();
     let error = refused.map(drop).unwrap_err().to_string();
-    assert!(error.contains("refuses a thread"), "{error}");
+    assert!(error.contains("refuses to start a thread"), "{error}");
     let dir = tempfile::tempdir().unwrap();
     let refused = hotread_store::Store::open(dir.path().join("test.db"));
     let error = refused.map(drop).unwrap_err();
@@ -57,7 +57,7 @@ async fn follow(url: &str) {
     let named = url.replace("127.0.0.1", "localhost");
     let named = Client::builder(&named).build().unwrap();
     let error = named.table_info("t").await.unwrap_err().to_string();
-    assert!(error.contains("refuses a thread"), "{error}");
+    assert!(error.contains("refuses to start a thread"), "{error}");
 }
 
 fn run_without_threads(test: &str, url: &str, dir: &Path) -> (bool, String) {

@@ -58,7 +58,7 @@ pub struct Tokens {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRequest {
-    /// A name for people: `[A-Za-z0-9._-]{1,64}`.
+    /// Human-readable name: `[A-Za-z0-9._-]{1,64}`.
     pub name: String,
     /// Access that the token grants.
     pub role: Role,
@@ -87,7 +87,7 @@ pub struct OneRecord {
 pub struct RecordBody {
     /// The value.
     pub value: Value,
-    /// The category; `general` if it is left out.
+    /// The category; `general` if absent.
     #[serde(default)]
     pub category: Category,
     /// Expiry time, from which on reads treat the record as absent.

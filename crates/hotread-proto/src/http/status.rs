@@ -86,13 +86,13 @@ pub struct AtRisk {
     /// The key of the value that the client refuses, if it refuses one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
-    /// The reason why the client is behind.
+    /// The reason the client is behind.
     pub reason: String,
 }
 
-/// Counters of one store since it was opened, and its condition. They are read one after the other,
-/// and need not be mutually consistent. The fields are for people: later versions may have other
-/// ones, and one that is absent in JSON reads as zero.
+/// Counters of one store since it was opened, and its condition. They are read one after another,
+/// and need not be mutually consistent. The fields are meant for humans: later versions may have
+/// other ones, and one that is absent in JSON reads as zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stats {
@@ -116,7 +116,7 @@ pub struct Stats {
     /// Set if a reader, such as another program with a read transaction on the file, keeps the
     /// write-ahead log from being reused although it exceeds the 64 MiB that it is cut to.
     pub wal_held: bool,
-    /// The reason why writing is suspended; `None` in normal operation.
+    /// The reason writing is suspended; `None` in normal operation.
     pub halted: Option<String>,
     /// Microseconds that groups took from BEGIN to the end of COMMIT.
     pub group_us: Histogram,

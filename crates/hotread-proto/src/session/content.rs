@@ -18,7 +18,7 @@ use crate::view::Head;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Most refused values that are reported to the server at once.
+/// Maximum number of refused values that are reported to the server at once.
 pub(super) const MAX_NACKS: usize = 8;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) struct Content<T: Target> {
     pub(super) received: Option<Head>,
     /// Set once the digest in `received` is known; a client that keeps no records learns it later.
     digest_known: bool,
-    /// Reason why the received state is not trusted.
+    /// Reason the received state is not trusted.
     distrusted: Option<&'static str>,
     /// Last state that was handed to the caller.
     applied: Option<Head>,

@@ -22,7 +22,7 @@ use crate::view::Head;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Shortest time between acknowledgements, which are for people who watch.
+/// Shortest time between acknowledgements, which inform operators.
 const ACK_EVERY: Duration = Duration::from_millis(100);
 /// Time in which the server is sent at most [`MAX_NACKS`] refused values: they are for people as
 /// well, and a server limits the rate of frames.
@@ -69,7 +69,7 @@ pub struct Follow<T: Target> {
 }
 
 impl<T: Target> Follow<T> {
-    /// Creates a replica without a state. It connects at once.
+    /// Creates a replica without a state. It connects immediately.
     #[must_use]
     pub fn new(target: T, config: FollowConfig, now: Duration) -> Self {
         let replica = matches!(config.mode, Mode::Replica { .. });
@@ -281,8 +281,8 @@ impl<T: Target> Follow<T> {
         }
         if welcome.v != VERSION {
             let message = format!(
-                "the server speaks version {} of the session, and this client {VERSION}; bring both to \
-                 the same version",
+                "the server speaks version {} of the protocol, and this client {VERSION}; upgrade the \
+                 older of the two",
                 welcome.v
             );
             let body = ErrorBody::new(Code::UnsupportedVersion, message);
@@ -317,7 +317,7 @@ impl<T: Target> Follow<T> {
             None if !self.content.keeps_records() => {
                 self.content.begin_at(position);
             }
-            _ => return Err(protocol("a resumption at another place than was asked for")),
+            _ => return Err(protocol("a resumption at another position than requested")),
         }
         self.live = true;
         Ok(())
@@ -383,7 +383,7 @@ impl<T: Target> Follow<T> {
             .ok_or_else(|| protocol("the end of a snapshot that did not begin"))?;
         if staging.to.is_some_and(|to| to != end.at) || self.pieces.are_open() {
             return Err(protocol(
-                "a snapshot ends at another place than its changes",
+                "a snapshot ends at another position than its changes",
             ));
         }
         let epoch = staging.epoch;

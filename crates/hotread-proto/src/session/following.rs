@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Reason reported for a refused value of a sealed table. The state's own reason may quote the
 /// value, and reasons are sent, logged and shown.
 pub const SEALED_REASON: &str =
-    "the value does not have the form that is needed (the table is sealed: no more is said)";
+    "the value does not match the type (the table is sealed: details are withheld)";
 
 /// Configuration of a replica.
 #[derive(Debug, Clone)]
@@ -30,9 +30,9 @@ pub struct FollowConfig {
     /// Interval between pings, which determines the precision of the age. Bounded above by the
     /// server's heartbeat and below by [`MIN_HEARTBEAT`](super::MIN_HEARTBEAT).
     pub ping_every: Duration,
-    /// Most bytes of keys, categories and values that the table may have. A larger table fails to
-    /// load; a replica whose table grows past the limit keeps its last state until the table is
-    /// small enough.
+    /// Maximum number of bytes of keys, categories and values that the table may have. A larger
+    /// table fails to load; a replica whose table grows past the limit keeps its last state until
+    /// the table is small enough.
     pub max_bytes: usize,
     /// Waits instead of failing, as long as the replica has no state, if the table does not exist,
     /// or the server does not know the token or does not let it read the table.
@@ -118,7 +118,7 @@ pub trait Target {
     /// index.
     ///
     /// # Errors
-    /// The reason why the state refuses the value, in one line. The decision must depend on the
+    /// The reason the state refuses the value, in one line. The decision must depend on the
     /// record alone.
     fn put(&mut self, key: &Arc<str>, record: &Record) -> Result<Self::Action, String>;
 

@@ -392,7 +392,7 @@ macro_rules! one_member {
     };
 }
 
-/// Reads a reason, made safe to display whatever the other end sent.
+/// Reads a reason, made safe to display regardless of what the other end sent.
 fn one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = Cow::<str>::deserialize(deserializer)?;
     Ok(super::one_line(&text))

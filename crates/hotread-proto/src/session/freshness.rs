@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Most pings without a pong, and most pongs whose head was not reached. More would add no
-/// information.
+/// Maximum number of pings without a pong, and of pongs whose head was not reached. More would
+/// add no information.
 const MAX_OPEN: usize = 16;
 
 #[derive(Debug, Default)]

@@ -8,8 +8,8 @@ use crate::evaluate::ChangeOp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Most bytes of withheld changes: keys, values and [`ENTRY_BYTES`] for each. Beyond it only the
-/// keys are kept, and the records are loaded again once no value is refused any more.
+/// Maximum number of bytes of withheld changes: keys, values and [`ENTRY_BYTES`] for each. Beyond
+/// it only the keys are kept, and the records are loaded again once no value is refused any longer.
 pub(super) const MAX_HELD_BYTES: usize = 64 << 20;
 /// Overhead of a withheld change, in bytes: the tree's entry, the update, the allocations.
 /// Deletions and small values therefore count as well.

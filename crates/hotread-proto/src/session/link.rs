@@ -134,7 +134,7 @@ impl Link {
         }
     }
 
-    /// Returns the reason why the connection counts as lost now, if it does.
+    /// Returns the reason the connection counts as lost now, if it does.
     pub(super) fn overdue(&self, now: Duration) -> Option<&'static str> {
         if now < self.deadline() {
             return None;

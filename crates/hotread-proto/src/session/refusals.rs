@@ -5,7 +5,8 @@ use crate::name::Key;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Most refused values whose reason is kept: a table of another type may be refused entirely.
+/// Maximum number of refused values whose reason is kept: a table of another type may be refused
+/// entirely.
 const MAX_REASONS: usize = 1_024;
 /// Reason given for all others.
 const NO_REASON: &str = "refused like many others, whose reasons were reported";

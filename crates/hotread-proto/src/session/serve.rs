@@ -33,9 +33,10 @@ const FRAMES_PER_SECOND: f64 = 50.0;
 /// Number of pending transactions beyond which they are coalesced, if the client allows it: as many
 /// as a busy table commits in a tenth of a second.
 const FOLD_BEHIND: u64 = 1_024;
-/// Most transactions that are coalesced into one.
+/// Maximum number of transactions that are coalesced into one.
 const FOLD_CHANGES: u64 = 65_536;
-/// Most bytes of keys and values that are coalesced into one, which bounds the memory of a session.
+/// Maximum number of bytes of keys and values that are coalesced into one, which bounds the memory
+/// of a session.
 const FOLD_BYTES: usize = 8 << 20;
 /// Shortest wait of a client after a failure at the server, in milliseconds.
 const RETRY_AFTER_MS: u64 = 1_000;
@@ -216,9 +217,9 @@ impl Serve {
         }
         if now >= self.silent_at() {
             let message = if matches!(self.phase, Phase::Waiting) {
-                "no hello came in time"
+                "no hello arrived in time"
             } else {
-                "no frame of the client came in time; it must ping once in each heartbeat"
+                "no frame of the client arrived in time; it must ping once in each heartbeat"
             };
             return self.fail(ErrorBody::new(Code::Timeout, message));
         }
@@ -298,7 +299,7 @@ impl Serve {
         })
     }
 
-    /// Returns the next occurrence to be shown, counted or logged.
+    /// Returns the next event to show, count or log.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }

@@ -72,7 +72,7 @@ pub enum End {
     Error(ErrorBody),
 }
 
-/// An occurrence to be shown, counted or logged.
+/// An event to show, count or log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {

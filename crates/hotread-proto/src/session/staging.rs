@@ -37,7 +37,7 @@ impl Staging {
 
     pub(super) fn part(&mut self, part: u32, records: Vec<Record>) -> Result<(), Trouble> {
         if part != self.parts + 1 || self.to.is_some() {
-            return Err(protocol("a part of a snapshot came out of turn"));
+            return Err(protocol("a part of a snapshot arrived out of order"));
         }
         self.parts = part;
         for record in records {

@@ -228,7 +228,7 @@ fn a_record_that_is_named_twice_expires_once() {
 }
 
 #[test]
-#[should_panic(expected = "one after the other")]
+#[should_panic(expected = "one after another")]
 fn a_table_refuses_a_change_that_is_not_its_next() {
     let mut view = MapView::new(&None);
     let mut records = Records::new(view.head, []);

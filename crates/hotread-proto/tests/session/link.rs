@@ -53,7 +53,7 @@ impl Session {
         self.beat_at = now;
     }
 
-    /// Checks that the heartbeat is in time, whatever else is sent.
+    /// Checks that the heartbeat is in time, regardless of other frames.
     pub fn check_heartbeat(&self, every: Duration, now: Duration) {
         assert!(now <= self.beat_at + every, "no heartbeat came in time");
     }

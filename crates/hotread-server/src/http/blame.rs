@@ -20,7 +20,7 @@ pub(super) fn failure(body: &[u8], error: &serde_json::Error) -> Failure {
         Kind::Syntax => Failure::bad_request(format!("the body is not JSON: {error}")),
         Kind::Data => misformed(body).unwrap_or_else(|| {
             let message = unquoted(&error.to_string());
-            Failure::bad_request(format!("the body does not have the right form: {message}"))
+            Failure::bad_request(format!("the body is malformed: {message}"))
         }),
     }
 }
@@ -89,7 +89,7 @@ fn parsed<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
 }
 
-/// Returns the failure of a string that does not have the form of a name.
+/// Returns the failure of a string that is not a valid name.
 fn misnamed<T: FromStr<Err: Into<Failure>>>(raw: Option<&RawValue>) -> Option<Failure> {
     Some(parsed::<String>(raw)?.parse::<T>().err()?.into())
 }

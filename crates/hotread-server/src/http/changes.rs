@@ -25,7 +25,8 @@ pub(super) async fn get(call: Call) -> Answer {
         let floor = store.floor(&table)?;
         let position = store.head(&table)?.position;
         if position.epoch != from.epoch {
-            // The table was dropped and re-created meanwhile; an answer is about one incarnation.
+            // The table was dropped and re-created in the meantime; an answer is about one
+            // incarnation.
             let head = position;
             return Err(ReadError::NeverThere { table, from, head }.into());
         }

@@ -57,7 +57,7 @@ impl Condition {
             if !is_understood && headers.contains_key(&name) {
                 return Err(Failure::bad_request(format!(
                     "{name} is not supported here, and ignoring it would change the request's \
-                     meaning; leave it out"
+                     meaning; omit it"
                 )));
             }
         }
@@ -82,7 +82,7 @@ impl Condition {
                 wrong("If-None-Match can only be `*` here, for a record that is not there")
             }
             (Some(_), Some(_)) => {
-                wrong("If-Match and If-None-Match exclude each other; leave out one of them")
+                wrong("If-Match and If-None-Match exclude each other; omit one of them")
             }
         }
     }

@@ -76,7 +76,7 @@ pub(super) async fn get(call: Call) -> Answer {
         count(&events.state.metrics.events_sent);
         Some((Ok::<_, Infallible>(Bytes::from(event)), events))
     });
-    // Neither stored nor compressed, and forwarded at once, also by proxies that buffer.
+    // Neither stored nor compressed, and forwarded immediately, even by proxies that buffer.
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store, no-transform"),
@@ -225,7 +225,7 @@ impl Events {
     }
 
     async fn read_history(&mut self) -> Result<(), Failure> {
-        // The piece is released before a permit is waited for.
+        // Releases the piece before waiting for a permit.
         self.source = Source::Nothing;
         let piece = Piece::read(&self.state, &self.caller, &self.table, self.at).await?;
         self.source = Source::History(piece);

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use hotread_proto::http::{ServerStatus, TableStatus};
 use hotread_proto::{Code, Role, TableInfo};
 
-/// Most sessions at risk that are listed, the oldest first; all are counted.
+/// Maximum number of sessions at risk that are listed, the oldest first; all are counted.
 const MAX_AT_RISK: usize = 100;
 
 /// `GET /healthz`: the process answers.

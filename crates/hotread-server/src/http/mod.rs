@@ -197,7 +197,7 @@ async fn answer(
     .await
 }
 
-/// Checks the head's limits. What is far beyond them is refused before.
+/// Checks the head's limits. A head far beyond them is refused earlier.
 fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
     let target = uri.path().len() + uri.query().map_or(0, str::len);
     let lines = headers

@@ -107,7 +107,7 @@ fn read(
         if before.epoch == after.epoch {
             return Ok((before, record));
         }
-        // The table was dropped and re-created meanwhile.
+        // The table was dropped and re-created in the meantime.
         before = after;
     }
 }
@@ -158,7 +158,7 @@ fn conditional(call: &Call, table: &TableName, key: Key, txn: Txn) -> Result<Txn
             // A precondition has no epoch. If the table is re-created after this check, its records begin
             // at seq 1 again.
             if at.epoch != head.epoch {
-                let other = format!("{at} is of another incarnation of the table");
+                let other = format!("{at} belongs to another incarnation of the table");
                 return Err(precondition(key, &other));
             }
             txn.if_seq(key, at.seq)

@@ -78,7 +78,7 @@ impl Query {
             let name = *known.ok_or_else(|| {
                 // Enough of the name to find it.
                 let name: String = name.chars().take(64).collect();
-                let message = format!("the query has no parameter {name:?} here; leave it out");
+                let message = format!("the query has no parameter {name:?} here; omit it");
                 Failure::bad_request(message)
             })?;
             if query.get(name).is_some() {
@@ -144,7 +144,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap, known: bool) -> Result<Option
     Ok(text.map(TxnId::new).transpose()?)
 }
 
-/// Checks the body as far as the headers tell: that the route takes one, of this type and size.
+/// Checks the body by its headers: that the route takes one, of this type and size.
 pub(super) fn check_body(
     headers: &HeaderMap,
     takes: Takes,
@@ -156,9 +156,7 @@ pub(super) fn check_body(
     match (takes, body_length(headers) == Some(0)) {
         (Takes::Json(_) | Takes::Replacement, true) => Err(Failure::missing_body()),
         (Takes::Nothing | Takes::Perhaps(_), true) => Ok(()),
-        (Takes::Nothing, false) => Err(Failure::bad_request(
-            "this route takes no body; leave it out",
-        )),
+        (Takes::Nothing, false) => Err(Failure::bad_request("this route takes no body; omit it")),
         _ if !is_plain(headers) => {
             unsupported("the body is encoded, as with gzip; send it as it is")
         }
@@ -264,7 +262,7 @@ pub(super) async fn receive(
         let allowed = Duration::from_secs(bytes.len() as u64 / MIN_BODY_RATE);
         let data = timeout_at(began + BODY_GRACE + allowed, body.next()).await;
         let data = data.map_err(|_| {
-            let message = "the body comes too slowly; send it at once";
+            let message = "the body arrives too slowly; send it without pauses";
             Failure::new(Code::Timeout, message)
         })?;
         let Some(data) = data else { break };

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use hotread_proto::session::{MAX_CLIENT_FRAME_BYTES, SUBPROTOCOL};
 use hotread_store::{ReadError, TableInfo};
 
-/// Most bytes that a connection buffers: at most one frame beyond its write buffer.
+/// Maximum number of bytes that a connection buffers: at most one frame beyond its write buffer.
 const MAX_WRITE_BUFFER: usize = 8 << 20;
 /// Size of the pieces in which messages of a client are read, in bytes.
 const READ_BUFFER: usize = 4 << 10;
@@ -31,8 +31,7 @@ pub(super) async fn follow(mut call: Call) -> Answer {
     })?;
     let upgrade = upgrade.protocols([SUBPROTOCOL]);
     if upgrade.selected_protocol().is_none() {
-        let message =
-            format!("ask for the subprotocol {SUBPROTOCOL}, the only one that is supported");
+        let message = format!("request the subprotocol {SUBPROTOCOL}; no other is supported");
         return Err(Failure::bad_request(message));
     }
     let wire = call.parts.extensions.remove().unwrap_or_default();

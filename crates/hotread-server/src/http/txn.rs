@@ -48,7 +48,7 @@ pub(super) async fn replace(mut call: Call) -> Answer {
     Ok(answer::success(&replaced))
 }
 
-/// Waits for an answer. The memory is held until then, also if the client has gone.
+/// Waits for an answer. The memory is held until then, even if the client disconnects.
 async fn holding<T, A>(memory: impl Send + 'static, answer: A) -> Result<T, Failure>
 where
     T: Send + 'static,
@@ -62,8 +62,8 @@ where
     Ok(answered.await.map_err(|_| Failure::closing())??)
 }
 
-const OTHER_ID: &str = "the body's id differs from Idempotency-Key; leave out one of them";
-const OTHER_NOTE: &str = "the body's note differs from the query's; leave out one of them";
+const OTHER_ID: &str = "the body's id differs from Idempotency-Key; omit one of them";
+const OTHER_NOTE: &str = "the body's note differs from the query's; omit one of them";
 
 /// Returns the id or note, which may be in the body or outside it; in both places only if the two are
 /// equal.

@@ -17,7 +17,7 @@ use tungstenite::Error;
 use tungstenite::error::ProtocolError;
 
 /// Time for which a session that is over waits for its last frames to be sent, and then once more for the
-/// peer to close; after it a peer holds no more resources.
+/// peer to close; after that a peer holds no more resources.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// Control messages that a peer may send: 50 a second on average, 200 at once, as many as frames.
 const CONTROLS: Rate = Rate::new(50, 200);
@@ -25,7 +25,7 @@ const CONTROLS: Rate = Rate::new(50, 200);
 /// a message, which the WebSocket does not report, cost as much as others: ten thousand a second are one
 /// per cent of a core. The burst is more than a client has to send in a minute.
 const BYTES: Rate = Rate::new(64 << 10, 256 << 10);
-/// Most bytes of a peer that are discarded after a session's last frame.
+/// Maximum number of bytes of a peer that are discarded after a session's last frame.
 const MAX_DRAINED: u64 = 1 << 20;
 
 /// Limits on input that costs a session as much as frames: the WebSocket's pings and pongs, and bytes of

@@ -1,5 +1,5 @@
 //! The data that a session wants in order to continue: parts of a snapshot, changes, digests; and the
-//! permits that it holds meanwhile.
+//! permits that it holds in the meantime.
 
 use super::Session;
 use crate::caller::Who;
@@ -85,7 +85,7 @@ impl Session {
             Want::Changes { after } => {
                 // A snapshot is held until it is complete: it pins the history that is wanted here. It
                 // stays with the session, which returns its permit once the snapshot is sent, whatever is
-                // read meanwhile.
+                // read in the meantime.
                 let loads = matches!(self.held, Held::Snapshot(_));
                 // Everything read before was sent.
                 self.sent_all();

@@ -33,7 +33,7 @@ impl Tokens {
     }
 }
 
-/// Checks that the request passed the checks of access, whatever its result.
+/// Checks that the request passed the checks of access, regardless of its result.
 fn passed(reply: &Reply, what: &str) {
     assert!(
         !matches!(reply.status, 401 | 403),

@@ -364,7 +364,7 @@ async fn reads_slowly(mut peer: Peer, session: bool, rate: usize, most: usize) -
 async fn peers_that_trickle_are_cut_off_and_slow_links_are_served() {
     let mut attacked = Attacked::with(CONNECTIONS, SLOW_PATIENCE).await;
     let address = attacked.at();
-    // One after the other, so that each finds the memory for its page.
+    // One after another, so that each finds the memory for its page.
     let asks = async |records: usize| {
         let request = format!(
             "GET /v1/tables/{LARGE}/records?limit={records} HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -139,7 +139,7 @@ async fn what_is_not_http_is_refused() {
 async fn connections_beyond_the_limit_are_told_so_until_one_is_free() {
     let api = Api::with(|builder| builder.max_connections(2, 2)).await;
     let held = [api.connect().await, api.connect().await];
-    // Accepted one after the other: the third is accepted after both.
+    // Accepted one after another: the third is accepted after both.
     let refused = Reply::parse(&rest(api.connect().await).await);
     assert_eq!(
         (refused.status, refused.code()),
@@ -501,7 +501,7 @@ async fn a_replacement_that_would_hold_the_writers_up_is_refused() {
     let refused = replace(&["a", "b", "c", "e", "f"]);
     let refused = refused.refused(413, Code::TooLarge).await;
     let text = refused.text();
-    assert!(text.contains("changes 3 records, and at most 2"), "{text}");
+    assert!(text.contains("changes 3 records, but at most 2"), "{text}");
     assert!(text.contains("several transactions"), "{text}");
     replace(&["a", "c", "d", "e"]).expect(200).await;
 }

@@ -1,4 +1,4 @@
-//! Pages of a listing: each is one state of one incarnation of the table, whatever happens meanwhile.
+//! Pages of a listing: each is one state of one incarnation of the table, whatever happens in the meantime.
 
 use crate::common::{self, Api, Reply, blocking, table};
 use hotread_proto::{Code, Key, Put, Txn, Value as Text};

@@ -400,7 +400,7 @@ async fn a_client_that_is_slow_after_its_snapshot_need_not_load_again() {
 
 type Sink = Arc<tokio::sync::Mutex<SplitSink<replica::Socket, Message>>>;
 
-/// A connection whose client sends a ping ten times a second, whatever it reads.
+/// A connection whose client sends a ping ten times a second, regardless of what it reads.
 fn pinging(socket: replica::Socket) -> (Sink, SplitStream<replica::Socket>, JoinHandle<()>) {
     let (sink, stream) = socket.split();
     let sink = Arc::new(tokio::sync::Mutex::new(sink));

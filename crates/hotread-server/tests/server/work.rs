@@ -1,5 +1,5 @@
 //! Callers that ask for as much work as they may, and honest callers on other tables that measure the
-//! service they get meanwhile.
+//! service they get in the meantime.
 
 use crate::common::good::{FROM, Good};
 use crate::common::peer::{HANG, PING, Peer, TEXT, upgrade};
@@ -20,7 +20,7 @@ const MEASURED: Duration = Duration::from_secs(3);
 const MAY_READ: Duration = Duration::from_secs(3);
 const MAY_PUT: Duration = Duration::from_secs(5);
 /// Growth of memory: the counted memory and a quarter of it, and the cache of SQLite's writer, which fills
-/// meanwhile.
+/// in the meantime.
 const MAY_GROW: usize = BUFFERED + BUFFERED / 4 + (64 << 20);
 /// Part of the growth that may remain: 96 MiB of caches of SQLite's connections, writer and readers, and
 /// the recent changes of followed tables.
@@ -46,7 +46,7 @@ fn p99(times: &mut [Duration]) -> Duration {
     times[(times.len() * 99).div_ceil(100).saturating_sub(1)]
 }
 
-/// An honest caller that sends one request after the other, for a while.
+/// An honest caller that sends one request after another, for a while.
 async fn honest(address: SocketAddr, table: &str, until: Duration) -> Times {
     let began = Instant::now();
     let mut times = Times::default();

@@ -16,10 +16,10 @@ use rusqlite::{Connection, Row, params};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Most records that are indexed in one piece of work, for which other writers wait: some ten
+/// Maximum number of records that are indexed in one piece of work, for which other writers wait: some ten
 /// milliseconds.
 const MAX_INDEXED: usize = 1_000;
-/// Most bytes of values in such a piece, except that its last value may exceed them.
+/// Maximum number of bytes of values in such a piece, except that its last value may exceed them.
 const MAX_INDEXED_BYTES: usize = 1 << 20;
 
 /// A schema that the records of a table fit, up to a position.
@@ -30,7 +30,7 @@ pub(crate) struct Checked {
 
 impl Checked {
     /// Checks all records of a table. Returns `None` if the history lacks changes that were made
-    /// meanwhile.
+    /// in the meantime.
     pub(crate) fn new(
         pool: &Pool,
         table: &OpenTable,
@@ -137,7 +137,7 @@ impl Committer {
         Ok(Some(info))
     }
 
-    /// Returns the current incarnation of a table, whatever its options.
+    /// Returns the current incarnation of a table, regardless of its options.
     pub(super) fn current(&mut self, table: &OpenTable) -> Result<Arc<OpenTable>, TableError> {
         self.db()?;
         let current = self.registry.get(&table.name);

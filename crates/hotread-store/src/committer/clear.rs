@@ -1,5 +1,5 @@
 //! Deletes the remains of dropped tables in bounded batches between groups. A drop itself is one short
-//! transaction, in `admin`; the tables that it has marked are found here, also after a restart.
+//! transaction, in `admin`; the tables that it has marked are found here, even after a restart.
 
 use super::Committer;
 use crate::error::{CommitError, TableError};
@@ -9,10 +9,10 @@ use crate::table::OpenTable;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 
-/// Most rows of one batch, which takes some milliseconds: a waiting group is next.
+/// Maximum number of rows of one batch, which takes a few milliseconds: a waiting group is next.
 const MAX_ROWS: usize = 1_000;
-/// Most bytes of one batch, except that its last row may exceed them. The pages of large values are
-/// freed one by one, so that a batch of this size takes about as long as [`MAX_ROWS`] small rows.
+/// Maximum number of bytes of one batch, except that its last row may exceed them. The pages of large values
+/// are freed one by one, so that a batch of this size takes about as long as [`MAX_ROWS`] small rows.
 const MAX_BYTES: u64 = 4 << 20;
 
 /// The rows and bytes that a batch may still delete.

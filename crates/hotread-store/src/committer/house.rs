@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// Interval between attempts while nothing can be written.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// Most records that expire in one transaction of some milliseconds: a waiting group is next.
+/// Maximum number of records that expire in one transaction of a few milliseconds: a waiting group is next.
 const MAX_EXPIRED: usize = 500;
 /// Size of the write-ahead log, in bytes, above which a warning is logged: four times the size to which
 /// it is truncated. The log grows to it only if a reader keeps its older part.
@@ -33,7 +33,7 @@ const GROUP_ROOM_BYTES: u64 = 16 << 20;
 const COOL_EVERY: Duration = Duration::from_secs(5);
 /// Interval between checks of the age of history.
 const AGE_EVERY: Duration = Duration::from_secs(10);
-/// Most changes that one group trims from a table's history.
+/// Maximum number of changes that one group trims from a table's history.
 const MAX_TRIMMED: usize = 1_000;
 
 impl Committer {
@@ -56,7 +56,7 @@ impl Committer {
                     if self.sweep_after != RETRY_EVERY {
                         tracing::warn!(
                             %error,
-                            "expired records and rows of dropped tables cannot be deleted; trying again"
+                            "expired records and rows of dropped tables could not be deleted; retrying"
                         );
                     }
                     self.sweep_after = RETRY_EVERY;
@@ -69,7 +69,7 @@ impl Committer {
         }
         if now.duration_since(self.aged) >= AGE_EVERY {
             let more = self.trim_aged().unwrap_or_else(|error| {
-                tracing::warn!(%error, "old history could not be trimmed; trying again");
+                tracing::warn!(%error, "old history could not be trimmed; retrying");
                 false
             });
             // If there is more, it continues after the next group.
@@ -96,7 +96,7 @@ impl Committer {
         match &checked {
             Ok(()) if self.moved => {
                 self.moved = false;
-                tracing::warn!("the database has its name again; writing resumes");
+                tracing::warn!("the database is at its path again; writing resumes");
                 if self.halted.is_none() {
                     self.counters.halted(None);
                 }
@@ -129,7 +129,7 @@ impl Committer {
         }
     }
 
-    /// Moves the log into the database as far as readers allow. Returns `true` if they keep a part of
+    /// Moves as much of the log into the database as readers allow. Returns `true` if they keep a part of
     /// it.
     fn is_log_held(&self) -> bool {
         let Some(db) = &self.db else {

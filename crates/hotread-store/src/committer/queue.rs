@@ -10,18 +10,20 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most transactions that wait. The group that is being committed does not count.
+/// Maximum number of transactions that wait. The group that is being committed does not count.
 pub(crate) const MAX_WAITING: usize = 1_024;
 /// Bytes that each operation counts for in addition to its own: the equivalent of its time and memory.
 pub(crate) const OP_BYTES: usize = 128;
-/// Most bytes of keys, values and operations that wait; a single larger transaction may wait alone.
+/// Maximum number of bytes of keys, values and operations that wait; a single larger transaction may wait
+/// alone.
 pub(crate) const MAX_WAITING_BYTES: usize = 64 << 20;
-/// Most transactions of a group, which share one fsync and fail together.
+/// Maximum number of transactions of a group, which share one fsync and fail together.
 const MAX_GROUP: usize = 512;
-/// Most bytes of a group, which takes less than a second; a larger transaction is a group of its own.
+/// Maximum number of bytes of a group, which takes less than a second; a larger transaction is a group of its
+/// own.
 const MAX_GROUP_BYTES: usize = 16 << 20;
 /// A request of more bytes than this is a group of its own, and smaller requests may pass the next such
-/// one. Writers of other tables therefore wait for one large commit at most, whatever the number of
+/// one. Writers of other tables therefore wait for one large commit at most, regardless of the number of
 /// large requests.
 const LARGE_BYTES: usize = 1 << 20;
 /// Time for which a caller waits for room before it gets [`CommitError::Busy`].

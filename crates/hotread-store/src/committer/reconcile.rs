@@ -81,10 +81,10 @@ impl Committer {
                 continue;
             };
             if standing.head == last.head() {
-                tracing::warn!(table = %table.name, "the group whose COMMIT failed is there");
+                tracing::warn!(table = %table.name, "the group whose COMMIT failed is on disk");
                 publish(&vec![(table, changes)], &self.standing);
             } else {
-                tracing::warn!(table = %table.name, "the group whose COMMIT failed is not there");
+                tracing::warn!(table = %table.name, "the group whose COMMIT failed is not on disk");
             }
         }
         // A transaction that only trims may have been committed as well. After the heads, which no

@@ -66,7 +66,7 @@ impl Committer {
             Ok(())
         });
         match made {
-            // Only this call has the secret, so it determines at once, if possible, whether the token
+            // Only this call has the secret, so it determines immediately, if possible, whether the token
             // exists.
             Err(TokenError::Commit(CommitError::Unknown { cause })) => {
                 if self.reconcile().is_err() {
@@ -87,7 +87,7 @@ impl Committer {
         Ok(info)
     }
 
-    /// Removes expired tokens: from memory at once, and from disk as soon as it can be written.
+    /// Removes expired tokens: from memory immediately, and from disk as soon as it can be written.
     pub(crate) fn expire_tokens(&mut self, now: Timestamp) -> Result<(), TokenError> {
         let is_over = |token: &Arc<TokenInfo>| token.is_expired(now);
         if !self.tokens.read(|known| known.values().any(is_over)) {

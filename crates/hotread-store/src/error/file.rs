@@ -4,7 +4,7 @@ use super::storage::StorageError;
 use hotread_proto::Code;
 use std::path::PathBuf;
 
-/// The reason why a store could not be opened. Existing files are unchanged.
+/// The reason a store could not be opened. Existing files are unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -52,7 +52,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The file was written by a newer version of HotRead.
-    #[error("{} has schema version {found}, and this version of HotRead knows {known}; it was left as it is; use the newer version, which can migrate it down to version {known}", path.display())]
+    #[error("{} has schema version {found}, but this version of HotRead supports {known}; the file was not changed; use the newer version, which can migrate it down to version {known}", path.display())]
     NewerSchema {
         /// The database.
         path: PathBuf,
@@ -136,7 +136,7 @@ impl OpenError {
     }
 }
 
-/// The reason why a backup could not be made or restored.
+/// The reason a backup could not be made or restored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {

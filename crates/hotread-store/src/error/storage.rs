@@ -27,7 +27,7 @@ pub enum StorageError {
         detail: String,
     },
     /// The file or its medium is read-only.
-    #[error("the database can only be read ({detail}); check its permissions and its medium")]
+    #[error("the database is read-only ({detail}); check its permissions and its file system")]
     ReadOnly {
         /// SQLite's message.
         detail: String,
@@ -122,7 +122,7 @@ impl From<rusqlite::Error> for StorageError {
             return Self::Full { detail };
         }
         let Some(code) = error.sqlite_error_code() else {
-            // A row does not have the form that this crate writes.
+            // A row is malformed.
             return Self::Corrupt { detail };
         };
         match code {

@@ -8,7 +8,7 @@ use hotread_proto::{InvalidName, InvalidTimestamp, InvalidValue};
 use std::fmt::{self, Write as _};
 use std::io;
 
-/// The reason why a file, or the rest of it, cannot be read.
+/// The reason a file, or the rest of it, cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
@@ -48,7 +48,7 @@ pub enum ImportError {
     },
     /// No column was named for the keys.
     #[error(
-        "it is not known which column holds the keys; name one of {}",
+        "it is unclear which column holds the keys; name one of {}",
         list(columns)
     )]
     NoKey {
@@ -132,7 +132,7 @@ fn named(member: Option<&str>) -> String {
 
 /// The name of an encoding is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this encoding is not known; give one such as utf-8, utf-16le, latin1 or shift_jis")]
+#[error("this encoding is unknown; give one such as utf-8, utf-16le, latin1 or shift_jis")]
 pub struct UnknownEncoding;
 
 /// The position of a row.
@@ -198,13 +198,13 @@ pub struct RowError {
     pub reason: RowReason,
 }
 
-/// The reason why a row is not a record.
+/// The reason a row is not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowReason {
     /// The row is longer than [`MAX_ROW_BYTES`].
     #[error(
-        "the row has more than {MAX_ROW_BYTES} bytes; split it, and see that each quote is closed"
+        "the row has more than {MAX_ROW_BYTES} bytes; split it, or check that each quote is closed"
     )]
     TooLong,
     /// A row has more or fewer fields than there are columns.
@@ -298,9 +298,9 @@ pub enum RowReason {
         /// Its name.
         field: &'static str,
     },
-    /// The row has a field that is not one of a record.
+    /// The row has an unknown field.
     #[error(
-        "the field {field:?} is not one of a record; put it into the value, or name \
+        "{field:?} is not a field of a record; put it into the value, or name \
          the members that are the key"
     )]
     UnknownField {

@@ -1,5 +1,5 @@
-//! Reads records from files, row by row: CSV and its kin, newline-delimited JSON, and JSON, compressed
-//! or not, in any encoding. This module checks the rows against the limits and options; the caller
+//! Reads records from files, row by row: CSV and similar formats, newline-delimited JSON, and JSON,
+//! compressed or not, in any encoding. This module checks the rows against the limits and options; the caller
 //! decides the use of the records, such as which of two with the same key counts.
 //!
 //! An [`Input`] is the text of a file, [`Rows`] are its records, and a [`Detector`] detects the types
@@ -8,7 +8,7 @@
 //! # Costs
 //!
 //! Each row costs only the allocations of its record, since buffers are reused. Memory stays below 48
-//! MiB whatever the input, since rows are limited to [`MAX_ROW_BYTES`]; a file that is compressed with
+//! MiB regardless of the input, since rows are limited to [`MAX_ROW_BYTES`]; a file that is compressed with
 //! zstd adds its window, of 100 MiB at most. A core reads 1.5 million rows of 90 bytes per second, CSV
 //! at about 150 MB/s and JSON at 250.
 //!
@@ -26,7 +26,7 @@
 //! let bad = rows.next_row()?.expect("there are two").unwrap_err();
 //! assert_eq!(
 //!     bad.to_string(),
-//!     "line 3: the key has the control character U+0007 at byte 4; remove it"
+//!     "line 3: the key contains the control character U+0007 at byte 4; remove it"
 //! );
 //! assert!(rows.next_row()?.is_none());
 //! # Ok::<(), Box<dyn std::error::Error>>(())

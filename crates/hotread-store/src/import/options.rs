@@ -95,7 +95,7 @@ pub enum Empty {
     Missing,
 }
 
-/// An encoding of text, by one of the names that the WHATWG's Encoding Standard gives it: `utf-16le`,
+/// Text encoding, by a name of the WHATWG Encoding Standard: `utf-16le`,
 /// `latin1` (with the characters of windows-1252 where ISO 8859-1 has control characters), `shift_jis`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding(pub(super) &'static encoding_rs::Encoding);

@@ -12,7 +12,7 @@ use std::str::FromStr;
 /// Type of a column's fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A string, whatever its form.
+    /// A string, regardless of its form.
     Text,
     /// A JSON number without fraction and exponent, of any size.
     Integer,
@@ -80,7 +80,7 @@ impl Kind {
     }
 }
 
-/// Writes an empty field. Returns `false` if it must be left out.
+/// Writes an empty field. Returns `false` if it must be omitted.
 pub(super) fn write_empty(kind: Kind, empty: Empty, out: &mut Vec<u8>) -> bool {
     match (empty, kind) {
         (Empty::Missing, _) => return false,
@@ -199,7 +199,7 @@ impl Detector {
     /// [`SAMPLE_BYTES`](super::SAMPLE_BYTES).
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// Same as [`read`](Self::read).
     pub fn sample(&mut self, input: &mut Input<'_>, options: &Options) -> Result<(), ImportError> {
         let sample = input.sample(super::SAMPLE_BYTES)?;
         // A row that the sample cuts off is ignored.

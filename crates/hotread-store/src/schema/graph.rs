@@ -13,15 +13,15 @@ use serde_json::Value as Json;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Most regular expressions in a schema. Each compiles to at most
+/// Maximum number of regular expressions in a schema. Each compiles to at most
 /// [`MAX_PATTERN_SIZE`](super::MAX_PATTERN_SIZE).
 pub(super) const MAX_PATTERNS: usize = 64;
 /// Longest regular expression, in bytes.
 pub(super) const MAX_PATTERN_BYTES: usize = 1 << 10;
-/// Most subschemas that are evaluated for one value, not counting its members and items. A schema of a
-/// thousand alternatives, each with some parts, stays below it.
+/// Maximum number of subschemas that are evaluated for one value, not counting its members and items. A
+/// schema of a thousand alternatives, each with some parts, stays below it.
 const MAX_EXPANSION: u64 = 20_000;
-/// Most work that the count itself may take, in edges that are followed: some tenths of a second.
+/// Maximum work that the count itself may take, in edges that are followed: a few tenths of a second.
 const MAX_FOLLOWED: u64 = 4_000_000;
 /// Bytes of a value's text that count as one step.
 const BYTES_A_STEP: usize = 16;

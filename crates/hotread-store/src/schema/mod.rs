@@ -18,13 +18,15 @@ const MAX_SCHEMA_BYTES: usize = 256 << 10;
 /// Largest compiled regular expression, in bytes: Unicode classes with small counts fit, and matching
 /// takes at most tens of nanoseconds for each byte of text.
 const MAX_PATTERN_SIZE: usize = 2 << 20;
-/// Most memory, in bytes for each thread, that a regular expression caches while it runs.
+/// Maximum memory, in bytes for each thread, that a regular expression caches while it runs.
 const MAX_PATTERN_CACHE: usize = 1 << 20;
-/// Most steps that the check of one value may take: some tenths of a second.
+/// Maximum number of steps that the check of one value may take: a few tenths of a second.
 const MAX_STEPS: u64 = 40_000_000;
-/// Most steps for which a violation is located, which takes up to a hundred times as long as the check.
+/// Maximum number of steps for which a violation is located, which takes up to a hundred times as long as the
+/// check.
 const MAX_EXPLAINED: u64 = 400_000;
-/// Most steps for each 16 bytes of a value with which a check takes no longer than parsing the value.
+/// Maximum number of steps for each 16 bytes of a value with which a check takes no longer than parsing the
+/// value.
 const QUICK_STEPS: u64 = 64;
 
 /// A compiled schema.

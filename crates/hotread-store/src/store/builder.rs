@@ -89,8 +89,8 @@ impl StoreBuilder {
         self
     }
 
-    /// Sets the time to wait for a process that has the file open for writing. A process that serves
-    /// the file, according to its lock file, is not waited for. Default: zero.
+    /// Sets the time to wait for a process that has the file open for writing. There is no wait for a process
+    /// that serves the file, according to its lock file. Default: zero.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
@@ -112,8 +112,8 @@ impl StoreBuilder {
         self
     }
 
-    /// Sets an SQLite VFS other than the system's, by its registered name: for tests that simulate the
-    /// loss of power.
+    /// Sets an SQLite VFS other than the system's, by its registered name: for tests that simulate
+    /// power failures.
     #[doc(hidden)]
     pub fn vfs(mut self, vfs: &str) -> Self {
         self.at.vfs = Some(vfs.to_owned());
@@ -196,7 +196,7 @@ impl StoreBuilder {
         let committer = Committer::new(self.at.clone(), self.synchronous, opened.db, shared);
         let mut committer = committer.map_err(|e| self.at.storage(e))?;
         if let Some(cause) = opened.full {
-            tracing::error!(%path, %cause, "the database is read, and not written until there is room");
+            tracing::error!(%path, %cause, "the database can be read, but not written until there is room");
             committer.halt(cause, Vec::new());
         }
         Ok((committer, opened.lock))

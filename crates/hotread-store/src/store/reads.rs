@@ -46,7 +46,7 @@ impl Store {
 
     /// Returns the record with this key, as of the last commit.
     ///
-    /// Takes some microseconds in SQLite; for the hot path there is [`handle`](Self::handle).
+    /// Takes a few microseconds in SQLite; for the hot path there is [`handle`](Self::handle).
     ///
     /// # Errors
     /// If there is no such table, or it cannot be read.
@@ -87,12 +87,12 @@ impl Store {
         })
     }
 
-    /// As [`changes`](Self::changes), for callers that account for memory: `admit` receives the size in
+    /// Like [`changes`](Self::changes), for callers that account for memory: `admit` receives the size in
     /// bytes of each change in the history before the change is read, and the first change that it
     /// rejects ends the result.
     ///
     /// # Errors
-    /// As for [`changes`](Self::changes).
+    /// Same as [`changes`](Self::changes).
     pub fn changes_admitted(
         &self,
         table: &TableName,
@@ -133,7 +133,7 @@ impl Store {
     /// the history goes back to the subscriber's position.
     ///
     /// # Errors
-    /// As for [`changes`](Self::changes); and if the store only reads, since it receives no changes.
+    /// Same as [`changes`](Self::changes); and if the store only reads, since it receives no changes.
     pub fn subscribe(&self, table: &TableName, from: Position) -> Result<Subscription, ReadError> {
         self.reading(table, |table| {
             if self.is_read_only() {
@@ -182,7 +182,7 @@ impl Store {
     /// read before [`head`](Self::head) is at most one more than that.
     ///
     /// # Errors
-    /// As for [`head`](Self::head).
+    /// Same as [`head`](Self::head).
     pub fn floor(&self, table: &TableName) -> Result<u64, ReadError> {
         self.followed(table).map(|table| table.feed.floor())
     }
@@ -197,11 +197,11 @@ impl Store {
     /// not pinned, and readers get [`ReadError::Gone`].
     ///
     /// A pin holds if, when it is made, the table's head is at that position or before it, and the
-    /// table had a subscriber or another pin before. A pin farther back may be void at once, because
+    /// table had a subscriber or another pin before. A pin farther back may be void immediately, because
     /// its changes may be being trimmed at that moment: [`Pin::is_void`] or the read reports it.
     ///
     /// # Errors
-    /// If there is no such table, the position is of another epoch, or the history does not go back so
+    /// If there is no such table, the position belongs to another epoch, or the history does not go back so
     /// far ([`ReadError::Gone`]; a short history may have moved past the position since it was the
     /// head: take the new head and try again); and if the store only reads, since another process owns
     /// the history then.

@@ -15,12 +15,12 @@ impl Store {
     /// with the table, through a read connection and within this store's [`Budget`](crate::Budget);
     /// other writers wait only for the records that change, about 10 µs each.
     ///
-    /// If the table changes so fast that every comparison is outdated, the committer's thread compares
-    /// in the end ([`Stats::whole_replacements`](crate::Stats::whole_replacements)), so that the writes
+    /// If the table changes so fast that every comparison is outdated, the committer's thread eventually
+    /// compares ([`Stats::whole_replacements`](crate::Stats::whole_replacements)), so that the writes
     /// of others never make a replacement fail.
     ///
     /// # Errors
-    /// As for [`commit`](Self::commit); if the table cannot be read; and with [`Refusal::Outdated`] if
+    /// Same as [`commit`](Self::commit); if the table cannot be read; and with [`Refusal::Outdated`] if
     /// the table gets another schema at the last moment.
     pub fn replace(&self, table: &TableName, mut new: Replace) -> Result<Replaced, CommitError> {
         for _ in 0..MAX_COMPARISONS {
@@ -56,7 +56,7 @@ impl Store {
     /// on the caller's thread.
     ///
     /// # Errors
-    /// As for [`try_submit`](Self::try_submit).
+    /// Same as [`try_submit`](Self::try_submit).
     pub fn submit_replace(
         &self,
         table: &TableName,
@@ -69,12 +69,12 @@ impl Store {
     /// Submits a replacement that changes at most `max_changes` records. As
     /// [`submit_replace`](Self::submit_replace), but this thread compares it with the table, in one
     /// transaction and within this store's [`Budget`](crate::Budget). The committer is busy with the
-    /// records that change, about 10 µs each, and with what others have written to the table meanwhile,
+    /// records that change, about 10 µs each, and with what others have written to the table in the meantime,
     /// at most 1 MiB.
     ///
     /// # Errors
-    /// As for [`submit_replace`](Self::submit_replace); [`Refusal::TooManyChanges`]; and
-    /// [`Refusal::Outdated`] if the table has changed too much meanwhile, which may be temporary.
+    /// Same as [`submit_replace`](Self::submit_replace); [`Refusal::TooManyChanges`]; and
+    /// [`Refusal::Outdated`] if the table has changed too much in the meantime, which may be temporary.
     pub fn submit_compared(
         &self,
         table: &TableName,

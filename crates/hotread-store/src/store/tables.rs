@@ -65,13 +65,13 @@ impl Store {
             tracing::warn!(
                 %table,
                 "the passphrase has fewer than {SHORT_PASSPHRASE_BYTES} bytes, which can be guessed by anyone who \
-                 has the file; better six random words"
+                 has the file; prefer six random words"
             );
         }
         Seal::create(passphrase, self.0.key_rounds).map_err(CommitError::seal(table))
     }
 
-    /// Drops a table with all its records and its history. Its name is free at once. Its handles keep
+    /// Drops a table with all its records and its history. Its name is free immediately. Its handles keep
     /// reading the last state; its subscriptions end with an error.
     ///
     /// The rows are deleted afterwards, in small batches between other writes, and if necessary after
@@ -96,8 +96,8 @@ impl Store {
     }
 
     /// Atomically re-encrypts a sealed table with a new passphrase. Begins a new epoch without history,
-    /// and forgets the transaction ids. Takes memory and time for the whole table, whatever the size of
-    /// the rest of the file; writes to other tables wait meanwhile.
+    /// and forgets the transaction ids. Takes memory and time for the whole table, regardless of the size of
+    /// the rest of the file; writes to other tables wait in the meantime.
     ///
     /// Values under the old passphrase may be left in unused parts of the file until
     /// [`scrub`](Self::scrub).

@@ -50,12 +50,12 @@ impl Store {
         self.make_token(name, role, tables, None)
     }
 
-    /// As [`create_token`](Self::create_token), but the token admits no request from that time on, by
+    /// Like [`create_token`](Self::create_token), but the token admits no request from that time on, by
     /// this computer's clock. About a second later it is removed from the list, and what it had
     /// admitted ends.
     ///
     /// # Errors
-    /// As for [`create_token`](Self::create_token), and if that time has passed already.
+    /// Same as [`create_token`](Self::create_token); also if that time has passed.
     pub fn create_expiring_token(
         &self,
         name: &str,
@@ -119,11 +119,11 @@ impl Store {
         self.job(move |committer| committer.revoke_token(&id, Last::MayGo))
     }
 
-    /// As [`revoke_token`](Self::revoke_token), but keeps at least one admin of all tables: for
+    /// Like [`revoke_token`](Self::revoke_token), but keeps at least one admin of all tables: for
     /// requests over the network, which must not shut out all others.
     ///
     /// # Errors
-    /// As for [`revoke_token`](Self::revoke_token), and [`TokenError::LastWhileServed`].
+    /// Same as [`revoke_token`](Self::revoke_token); also [`TokenError::LastWhileServed`].
     pub fn revoke_token_but_last(&self, id: &str) -> Result<TokenInfo, TokenError> {
         let id = id.to_owned();
         self.job(move |committer| committer.revoke_token(&id, Last::Stays))

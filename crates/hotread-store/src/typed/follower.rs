@@ -33,11 +33,11 @@ use std::time::{Duration, Instant};
 /// Number of copies of the state: readers may be stuck in two outdated ones while others still see
 /// changes.
 const COPIES: usize = 4;
-/// Most changes that may wait to become visible. Beyond that, no more are taken from the table until
-/// readers release old copies; the table's history keeps them meanwhile.
+/// Maximum number of changes that may wait to become visible. Beyond that, no more are taken from the table
+/// until readers release old copies; the table's history keeps them in the meantime.
 const MAX_INVISIBLE: u64 = 65_536;
-/// Most changes in one piece of work, which bounds the delay of other tables on the runner, and of a
-/// caller.
+/// Maximum number of changes in one piece of work, which bounds the delay of other tables on the runner, and
+/// of a caller.
 const MAX_STEP: usize = 1_024;
 /// Longest time that a commit waits for another thread that is publishing its change.
 const SETTLES_WITHIN: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Shown in place of a panic's message, which might quote a value of a sealed table.
-const SEALED_PANIC: &str = "the table is sealed: no more is said";
+const SEALED_PANIC: &str = "the table is sealed: details are withheld";
 /// Message for a state whose code panicked on another thread.
 const UNAPPLIED: &str = "a change could not be applied";
 

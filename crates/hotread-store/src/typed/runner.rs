@@ -1,4 +1,4 @@
-//! The thread that applies commits of other callers to typed tables: one for the process, whatever the
+//! The thread that applies commits of other callers to typed tables: one for the process, regardless of the
 //! number of tables.
 
 use std::io;
@@ -44,7 +44,7 @@ static RUNNER: Mutex<Option<Sender<Entry>>> = Mutex::new(None);
 /// Starts the thread unless it runs already.
 ///
 /// # Errors
-/// If the system refuses a thread.
+/// If the system refuses to start a thread.
 pub(super) fn start() -> io::Result<()> {
     let mut runner = RUNNER.lock().unwrap_or_else(PoisonError::into_inner);
     if runner.is_none() {

@@ -20,7 +20,7 @@ pub enum Status {
         /// The [name](crate::Table::named_reader) of the reader.
         reader: Option<Arc<str>>,
     },
-    /// As `Live`, but a callback of [`on_change`](crate::Table::on_change) has panicked. Reported until
+    /// Like `Live`, but a callback of [`on_change`](crate::Table::on_change) has panicked. Reported until
     /// the callback's guard is dropped.
     CallbackPanicked(CallbackPanics),
     /// The table was dropped. Readers keep its last state; a table created under the same name is
@@ -74,7 +74,7 @@ pub enum WaitForError {
     #[error("{0}")]
     Rejected(Refused),
     /// The table began another epoch: it was re-created or rekeyed.
-    #[error("the position is of an epoch that has ended; the table's is {now} now")]
+    #[error("the position belongs to an epoch that has ended; the table's epoch is now {now}")]
     OtherEpoch {
         /// The table's epoch.
         now: Epoch,

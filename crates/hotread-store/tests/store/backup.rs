@@ -22,7 +22,7 @@ fn lasting(info: &TableInfo) -> TableInfo {
     info
 }
 
-/// Sets the flag on drop, also after a panic.
+/// Sets the flag on drop, even after a panic.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {

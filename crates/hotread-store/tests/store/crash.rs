@@ -311,7 +311,7 @@ pub fn check_verify(store: &Store) {
     assert_eq!(report.problems, [] as [String; 0]);
 }
 
-/// Checks a database after a crash or a loss of power, and returns the number of acknowledged
+/// Checks a database after a crash or a power failure, and returns the number of acknowledged
 /// transactions that are lost. Then retries each transaction that may be missing, and checks that each
 /// is present once.
 pub fn judge(store: &Store, acked: &[Acked], begun: &[Spec]) -> usize {

@@ -1,4 +1,4 @@
-//! Dropped tables: the name is free at once, and the rest is cleared in small steps.
+//! Dropped tables: the name is free immediately, and the rest is cleared in small steps.
 
 use crate::common::{HANG, Scratch, key, name, put};
 use hotread_proto::{Code, Replace, TableName, Txn};

@@ -1,5 +1,5 @@
 //! The disk fails at each operation in turn: no acknowledged transaction is lost, no uncommitted one is
-//! visible, and writing resumes by itself once the disk works again.
+//! visible, and writing resumes on its own once the disk works again.
 //!
 //! A sample of the operations is tested; with `HOTREAD_EVERY` set, before a release, all of them.
 
@@ -198,7 +198,7 @@ fn suffer(base: &Disk, scratch: &Scratch, fault: Fault, tally: &mut Tally) -> bo
             if fault.op != Op::Read && fault.op != Op::Map {
                 observers.see(&model, &context);
             }
-            // A loss of power now would leave all acknowledged transactions.
+            // A power failure now would leave all acknowledged transactions.
             tally.images += 1;
             let image = disk.crash(tally.images);
             let other = Scratch::new();
@@ -309,7 +309,7 @@ fn a_failed_read_or_mapping_loses_nothing() {
     println!("{tally:?}");
 }
 
-/// The sync of a COMMIT fails, and then each operation of the reconciliation in turn. A loss of power
+/// The sync of a COMMIT fails, and then each operation of the reconciliation in turn. A power failure
 /// then leaves a sound database: a later successful sync does not make the remains of the failed one
 /// durable.
 #[test]

@@ -294,7 +294,7 @@ fn down_and_up_again_loses_what_it_says_and_nothing_else() {
         let flags = store.live(&name("flags")).unwrap().snapshot();
         assert!(flags.verify(&Hasher::PLAIN));
         drop(store);
-        // Migrates down with a searchable table that was created meanwhile.
+        // Migrates down with a searchable table that was created in the meantime.
         migrate::down(scratch.path(), to).unwrap();
         let store = Store::open(scratch.path()).unwrap();
         assert_eq!(store.table_info(&words).unwrap().options.search, to >= 3);

@@ -57,7 +57,7 @@ fn tokens_are_known_afterwards_as_they_are_on_disk() {
             assert!(has("admin") && is_let_in(&store, &admin.secret));
             match &created {
                 Ok(new) => assert!(has("new") && is_let_in(&store, &new.secret)),
-                // Reconciliation was tried at once, and only another failure of the disk prevents it.
+                // Reconciliation was tried immediately, and only another failure of the disk prevents it.
                 Err(TokenError::Commit(CommitError::Unknown { .. })) => assert!(times > 1),
                 Err(TokenError::Commit(CommitError::Storage(_))) => assert!(!has("new")),
                 Err(e) => panic!("{e}"),

@@ -79,7 +79,7 @@ fn look_up(
 #[derive(Default)]
 struct Wrote {
     replaced: u64,
-    /// Batches that were not visible at once, because a reader still held the other copy.
+    /// Batches that were not visible immediately, because a reader still held the other copy.
     held_up: u64,
 }
 

@@ -39,8 +39,8 @@ pub(crate) fn explore(scenario: impl Fn() + Send + Sync + 'static) {
 #[cfg(hotread_loom)]
 pub(crate) use explore as explore_fairly;
 
-/// As [`explore_fairly`], but loom gets one preemption less: for a scenario that would take longer
-/// than all others.
+/// Like [`explore_fairly`], but loom gets one preemption less: for a scenario that would take
+/// longer than all others.
 #[cfg(hotread_loom)]
 pub(crate) fn explore_sparingly(scenario: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
@@ -195,7 +195,7 @@ impl Fixture {
         self.hot.queued_update_count()
     }
 
-    /// Checks that every value was dropped exactly once, also when `handles` outlive the `HotRead`,
+    /// Checks that every value was dropped exactly once, even when `handles` outlive the `HotRead`,
     /// and that no unplanned panic occurred inside an update. The checkers report there that a copy
     /// is written while it is read, and the core catches that panic like all panics of updates.
     pub(crate) fn end(self, handles: Vec<HotReadHandle<Seen>>) {

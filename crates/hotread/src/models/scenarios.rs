@@ -175,7 +175,7 @@ fn writers_at_the_bounds_wait_in_line() {
 }
 
 /// Readers hold the copy that a leader and its followers wait for, and let go of it at the same
-/// time; the first leader leaves meanwhile.
+/// time; the first leader leaves in the meantime.
 #[test]
 fn one_of_many_waiters_leads() {
     explore_fairly(|| {

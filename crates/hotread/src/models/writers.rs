@@ -55,8 +55,8 @@ fn a_busy_maintain_is_made_up_for() {
     });
 }
 
-/// Two writers queue behind a reader that blocks them and lets go meanwhile: maintenance publishes
-/// what neither of them can publish.
+/// Two writers queue behind a reader that blocks them and lets go in the meantime: maintenance
+/// publishes what neither of them can publish.
 /// Fault: deferred_and_left.
 #[test]
 fn blocked_writers_strand_nothing() {

@@ -57,7 +57,7 @@ struct Effects {
     generation_before: u64,
     applied_before: usize,
     panics_before: u64,
-    /// Updates of the batches that were rejected meanwhile.
+    /// Updates of the batches that were rejected in the meantime.
     rejected: usize,
 }
 
@@ -203,7 +203,7 @@ impl Run {
         (result, effects)
     }
 
-    /// As [`Run::call`], for a call that queues a batch of `len` updates unless it refuses it.
+    /// Like [`Run::call`], for a call that queues a batch of `len` updates unless it refuses it.
     /// `None`: that batch panicked when it was first applied.
     fn call_accepting<R>(
         &mut self,
@@ -399,7 +399,7 @@ impl Run {
                 return;
             }
             if effects.nested() {
-                // Queued meanwhile, from inside other updates: treated like another call.
+                // Queued in the meantime, from inside other updates: treated like another call.
                 assert!(round < 200, "nested updates queue no others");
                 calm = 0;
                 continue;

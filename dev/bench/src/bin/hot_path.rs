@@ -100,7 +100,7 @@ fn update_peer<P: Share<Config>>(calls: u64) {
     });
 }
 
-/// Updates one key after the other in a peer's map of 100.
+/// Updates one key after another in a peer's map of 100.
 fn update_map<P: Kv<u64>>(calls: u64) {
     let map: Map<u64> = (0..100).map(|key| (key, key)).collect();
     let (peer, mut writer) = P::build(map);

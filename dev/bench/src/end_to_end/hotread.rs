@@ -70,7 +70,7 @@ impl Server {
     }
 }
 
-/// HotRead where an acknowledged write survives the loss of power.
+/// HotRead where an acknowledged write survives a power failure.
 pub(super) static FULL: System = System {
     name: OURS,
     class: Class::Full,
@@ -80,7 +80,7 @@ pub(super) static FULL: System = System {
     watcher,
 };
 
-/// HotRead where it survives the end of the process.
+/// HotRead where it survives a crash of the process.
 pub(super) static NORMAL: System = System {
     class: Class::Normal,
     start: |folder| Server::start(&folder.join("bench.db"), Synchronous::Normal).into_parts(),

@@ -38,7 +38,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
              a new length, as SQLite's log does until its first checkpoint; and in the middle of a \
              file that is long enough, as it does afterwards. A text message of {FRAME_BYTES} \
              bytes to another process and back by tokio-tungstenite. {RATE} times a second, and \
-             one after the other."
+             one after another."
         ),
     )
     .notes(["Paced operations find caches cold and cores asleep, as the updates of a table do."])

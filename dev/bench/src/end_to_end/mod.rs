@@ -69,7 +69,7 @@ fn rules(machine: &Machine) -> String {
     format!(
         "\
 - Servers, writers and watchers are processes of their own on one machine with {} cores, and speak over the loopback. Stamps are taken on `CLOCK_MONOTONIC`, which all of them share. More processes than cores measure the scheduler as well, of every system alike.
-- Systems are compared within their class of promise. FULL: an acknowledged write survives the loss of power: HotRead with `synchronous = FULL`, etcd with its defaults, Redis with `appendfsync always`. NORMAL: it survives the end of the server's process, at best: HotRead with `synchronous = NORMAL`, a key-value bucket of NATS JetStream with its defaults (synced every two minutes), Redis with its defaults (an occasional snapshot).
+- Systems are compared within their class of promise. FULL: an acknowledged write survives a power failure: HotRead with `synchronous = FULL`, etcd with its defaults, Redis with `appendfsync always`. NORMAL: it survives a crash of the server's process, at best: HotRead with `synchronous = NORMAL`, a key-value bucket of NATS JetStream with its defaults (synced every two minutes), Redis with its defaults (an occasional snapshot).
 - {}
 - Every measurement starts a new server with new files, all on the same {}.
 - Values are JSON of about 100 bytes, which every watcher decodes into the same struct before putting it into its map. Watchers and writers run on one thread a process; HotRead's server on tokio's default runtime, as `hotread serve` does, with its limit of requests a second raised.

@@ -4,7 +4,7 @@
 //! The clock is the system's monotonic one, which all processes share. A sample begins just before
 //! the write call, and in a second table at its answer; it ends when the watcher's map has the
 //! value. Each system is compared within its class of promise, and with the least cost of its promise,
-//! measured at the same rate: one fsync (in the class that survives the loss of power) and
+//! measured at the same rate: one fsync (in the class that survives a power failure) and
 //! one round trip by a bare WebSocket.
 
 use std::cell::RefCell;
@@ -75,7 +75,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
     Figure::new(
         "Propagation",
         format!(
-            "One writer puts values of about 100 bytes, one after the other, at a steady rate of \
+            "One writer puts values of about 100 bytes, one after another, at a steady rate of \
              {} writes a second to 1, 10, 100 and 1,000 watching sessions; these are in as many \
              processes, ten at most. Each session has a connection and a map of its own, decodes \
              the value and puts it into the map.",

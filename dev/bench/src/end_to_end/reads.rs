@@ -51,7 +51,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
             "A handle of a replica of {records} records, and a handle of a `HotRead` of the same \
              map in the same process: `current()` alone, and with a look-up of a random key. The \
              replica's session is up, and quiet. The HTTP call gets a record through the client, \
-             one after the other on one connection."
+             one after another on one connection."
         ),
     )
     .goals([

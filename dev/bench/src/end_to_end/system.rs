@@ -21,9 +21,9 @@ pub(super) type Watching = Doing<'static, std::convert::Infallible>;
 /// Durability of an acknowledged write, in SQLite's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// `FULL`: the loss of power.
+    /// `FULL`: a power failure.
     Full,
-    /// `NORMAL`: the end of the server's process, at best.
+    /// `NORMAL`: a crash of the server's process, at best.
     Normal,
 }
 
@@ -102,7 +102,7 @@ pub(super) trait Writer: Send + Sync {
     /// Puts one value, and waits for the acknowledgement.
     fn put<'a>(&'a self, key: &'a str, value: String) -> Doing<'a, ()>;
 
-    /// Puts many values as one transaction if the system has transactions, else one after the other without
+    /// Puts many values as one transaction if the system has transactions, else one after another without
     /// waiting in between; and waits for all acknowledgements.
     fn batch<'a>(&'a self, puts: &'a [(String, String)]) -> Doing<'a, ()>;
 }

@@ -17,7 +17,7 @@ use crate::process::{Failure, Role};
 
 /// The role's name.
 pub(super) const ROLE: &str = "watch";
-/// Largest number of processes; more sessions are divided among them.
+/// Maximum number of processes; more sessions are divided among them.
 const PROCESSES: usize = 10;
 /// Time after which the last updates count as lost.
 const LATEST: Duration = Duration::from_secs(20);

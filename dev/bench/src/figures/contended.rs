@@ -91,7 +91,7 @@ mod allowed {
     pub(super) const LONGEST_NS: f64 = 4e6;
     /// Relative, of the p99 of millions of calls.
     pub(super) const P99_RATIO: f64 = 1.1;
-    /// With no reader: some microseconds of work.
+    /// With no reader: a few microseconds of work.
     pub(super) const QUIET_UPDATES: f64 = 1_000.0;
     /// Memory of those updates, and of the steps in which threads report what they allocate.
     pub(super) const QUIET_BYTES: f64 = 64e3;

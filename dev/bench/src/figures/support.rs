@@ -75,7 +75,7 @@ pub(crate) enum Rate {
     Never,
     /// This number each second.
     PerSecond(u64),
-    /// One after the other.
+    /// One after another.
     FlatOut,
 }
 

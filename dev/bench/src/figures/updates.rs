@@ -216,7 +216,7 @@ fn update_quietly<K: Key, W: KvWrite<K>>(
         }
     };
     // An eighth of the time to warm up: both copies are touched, logs have grown. Looking at the
-    // clock costs as much as a cheap update, so afterwards it happens once in some microseconds.
+    // clock costs as much as a cheap update, so afterwards it happens once in a few microseconds.
     let warm = run(time / 8, 1) * batch as f64;
     let between = (5_000.0 / warm).clamp(1.0, 64.0) as usize;
     // Windows long enough to contain rare work, and a median that leaves out

@@ -1,4 +1,4 @@
-//! Readers while others wait: 1, 8 and 64 handles that one thread polls one after the other, while
+//! Readers while others wait: 1, 8 and 64 handles that one thread polls one after another, while
 //! no thread waits, while a maintainer runs, and while 1, 10 and 100 threads sit in
 //! `wait_published`.
 //!
@@ -101,7 +101,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let sleeps = (0..READERS.len()).map(|readers| readers * COLUMNS + SLEEPS);
     Figure::new(
         "Readers while others wait",
-        "One thread polls 1, 8 or 64 handles of a 64-byte struct one after the other, right after \
+        "One thread polls 1, 8 or 64 handles of a 64-byte struct one after another, right after \
          a publication. One more handle stalls on the old copy and blocks the next update, for \
          which no thread waits, or a maintainer, or 1, 10 or 100 threads in `wait_published`, all \
          asleep. Only the last handle that releases the old copy has a thread to wake.",

@@ -204,7 +204,7 @@ impl Files {
         Ok(None)
     }
 
-    /// Describes the place of a row, for people.
+    /// Describes the place of a row; human-readable.
     pub(super) fn place(&self, origin: Origin) -> String {
         format!("{}, {}", self.sources[origin.file].name, origin.at)
     }
@@ -220,7 +220,7 @@ impl Files {
         }
     }
 
-    /// Returns the names of the files, for people.
+    /// Returns the names of the files; human-readable.
     pub(super) fn names(&self) -> String {
         match &self.sources[..] {
             [only] => only.name.clone(),
@@ -345,7 +345,7 @@ fn options(args: &ImportArgs, path: &Path, input: &mut Input<'_>) -> Result<Opti
     };
     if let Some((option, of, format)) = wrong {
         let message = format!(
-            "{option} is for {of}, and {} is not; leave it out, or give --format {format}",
+            "{option} is for {of}, and {} is not; omit it, or give --format {format}",
             path.display()
         );
         return Err(Failure::usage(message).into());

@@ -19,12 +19,12 @@ use indicatif::ProgressBar;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Instant;
 
-/// Most transactions in flight: enough for the store to commit several with one fsync, few enough to
-/// take little memory.
+/// Maximum number of transactions in flight: enough for the store to commit several with one fsync, few
+/// enough to take little memory.
 const MAX_IN_FLIGHT: usize = 16;
 /// Rows between two updates of the progress bar.
 const PROGRESS_ROWS: u64 = 1_000;
-/// Most memory that the rows of a replacement take, in bytes: four times the most that a replacement may
+/// Maximum memory that the rows of a replacement take, in bytes: four times the most that a replacement may
 /// change, since rows that stay as they are count here but not there.
 pub(super) const MAX_HELD_BYTES: usize = 1 << 30;
 /// Memory that a row takes in addition to its text: the key twice, and its place in a tree.
@@ -443,7 +443,7 @@ pub(super) fn replace(
             let rows = count(records.len() as u64, "record", "records");
             say(&format!(
                 "table {} is empty, and {rows} are too many for one step of the server: they are \
-                 imported in pieces, which readers see one after the other",
+                 imported in pieces, which readers see one after another",
                 args.table
             ));
             let mut batches = Batches::new(tables, args, schema);

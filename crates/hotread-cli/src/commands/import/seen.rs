@@ -5,7 +5,8 @@ use hotread_proto::Key;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-/// Most keys that are remembered, in a hash table of 75 MB. Later keys are compared with these only.
+/// Maximum number of keys that are remembered, in a hash table of 75 MB. Later keys are compared with these
+/// only.
 pub(super) const MAX_KEYS: usize = 7_000_000;
 
 /// Returns the hash by which a key is remembered.

@@ -1,4 +1,4 @@
-//! `kill -9` of the server under load: the workers go on reading, report that they are stale, and resume
+//! `kill -9` of the server under load: the workers continue to read, report that they are stale, and resume
 //! when the server is back.
 
 use super::Stage;
@@ -15,9 +15,9 @@ use std::time::Duration;
 /// Writes begun per second. The history keeps 10,000 transactions, so that workers which miss some
 /// seconds' worth can still resume.
 const PACE: u32 = 1_000;
-/// Most writes under load, so that the history suffices however long the outage takes.
+/// Maximum number of writes under load, so that the history suffices however long the outage takes.
 const MOST: usize = 8_000;
-/// Least duration of the outage after all workers have noticed it: several reports of each.
+/// Minimum duration of the outage after all workers have noticed it: several reports of each.
 const SHORTEST: Duration = Duration::from_millis(1_000);
 
 pub(in crate::demo) async fn outage(stage: &mut Stage<'_>) -> Result<()> {

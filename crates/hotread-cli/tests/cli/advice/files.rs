@@ -42,7 +42,7 @@ fn the_database_or_the_server_is_named_as_the_message_says() {
     bare(&["table", "list", "--db", db], &both).ok();
     bare(&["table", "list", "--url", &url], &both).ok();
     let twice = ["table", "list", "--db", db, "--url", &url];
-    said(bare(&twice, &[]), 2, "leave out one of them");
+    said(bare(&twice, &[]), 2, "omit one of them");
 
     said(
         bare(&["verify", "--url", &url], &[]),

@@ -11,7 +11,7 @@ fn a_sealed_table_is_opened_with_its_passphrase() {
     let create = ["table", "create", "keys", "--sealed"];
     said(place.run(&create), 2, "give --passphrase-file FILE");
     let searched = [&create[..], &["--search", "--passphrase-file", &right]].concat();
-    said(place.run(&searched), 1, "leave out one of the two");
+    said(place.run(&searched), 1, "omit one of the two");
     place
         .run(&[&create[..], &["--passphrase-file", &right]].concat())
         .ok();
@@ -90,7 +90,7 @@ fn values_and_conditions_are_given_as_the_message_says() {
     said(
         place.run(&["get", "t", "n", "--string"]),
         1,
-        "leave out --string",
+        "omit --string",
     );
     place.run(&["get", "t", "n"]).ok();
     said(
@@ -152,7 +152,11 @@ fn a_history_that_is_gone_is_taken_up_from_the_whole_table() {
         }
         place.run(&["set", "t", "k", "6"]).ok();
     };
-    let message = said(gone, 4, "take the whole table and go on from its position");
+    let message = said(
+        gone,
+        4,
+        "read the whole table and continue from its position",
+    );
     let commands = quoted(&message);
     let export: Vec<_> = commands[0].iter().map(String::as_str).collect();
     let export = place.run(&[&export[..1], &["t"], &export[1..]].concat());

@@ -13,7 +13,7 @@ impl Serve {
     pub(super) fn greet(&mut self, hello: Hello) {
         if hello.v < VERSION {
             let message = format!(
-                "version {} of the protocol is not spoken here any more; update the client to one that speaks {VERSION}",
+                "version {} of the protocol is no longer supported here; upgrade the client to one that supports {VERSION}",
                 hello.v
             );
             return self.fail(ErrorBody::new(Code::UnsupportedVersion, message));
@@ -61,7 +61,7 @@ impl Serve {
         match digest {
             // At sequence number 0 both the history and the table are empty.
             None if seq != 0 => {
-                let reason = format!("the history does not have {seq} any more");
+                let reason = format!("the history no longer has {seq}");
                 self.begin_anew(hello, Code::Gone, &reason);
             }
             there => {

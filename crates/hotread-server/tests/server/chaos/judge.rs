@@ -96,7 +96,7 @@ impl Ledger {
         }
     }
 
-    /// Checks that all states that a replica showed, one after the other, are states that the table had,
+    /// Checks that all states that a replica showed, one after another, are states that the table had,
     /// and never go back. The content is read after the position, so it may be newer, but not older.
     pub(crate) fn judge_replica(&self, all: &[Seen]) -> Result<(), String> {
         let mut at = (0, 0);

@@ -51,7 +51,8 @@ pub(crate) async fn connect_as(
     secret: Option<&str>,
 ) -> Result<Socket, (u16, Option<Code>)> {
     let socket = TcpSocket::new_v4().unwrap();
-    // A client that reads nothing must soon stop its server, whatever the system could buffer.
+    // A client that reads nothing must soon stop its server, regardless of what the system could
+    // buffer.
     socket.set_recv_buffer_size(RECEIVED).unwrap();
     socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
     let stream = socket.connect(address).await.map_err(|_| (0, None))?;

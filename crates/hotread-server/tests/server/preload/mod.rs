@@ -65,7 +65,7 @@ impl Troubled {
         assert!(self.victim.is_running());
     }
 
-    /// Returns the output of `asked`, unless the server panics meanwhile: then there may be no answer.
+    /// Returns the output of `asked`, unless the server panics in the meantime: then there may be no answer.
     async fn answers<T>(&mut self, asked: impl Future<Output = T>) -> T {
         let mut asked = std::pin::pin!(asked);
         loop {

@@ -60,7 +60,7 @@ fn bad_lines_of_json_say_why() {
         ),
         (
             r#"{"key":"a","value":1,"ttl\n":5}"#,
-            r#"the field "ttl\n" is not one of a record; put it into the value, or name the members that are the key"#,
+            r#""ttl\n" is not a field of a record; put it into the value, or name the members that are the key"#,
         ),
         (
             r#"{"key":5,"value":1}"#,

@@ -20,7 +20,7 @@ pub(super) const TABLE: &str = "orders";
 /// Its records.
 pub(super) const RECORDS: usize = 10_000;
 
-/// Callers that read, each with requests one after the other.
+/// Callers that read, each with requests one after another.
 const READERS: usize = 2;
 /// Time between the due times of two requests of a reader.
 const READ_EVERY: Duration = Duration::from_millis(10);

@@ -165,7 +165,7 @@ fn report(seen: &[Arc<Seen>], since: u64, patience: Duration) -> Result<(), Fail
     Ok(out.flush()?)
 }
 
-/// Runs one session after the other.
+/// Runs one session after another.
 async fn live(shared: Arc<Shared>, from: IpAddr, mut place: Place, seen: Arc<Seen>) {
     let mut connected = shared.connected.subscribe();
     let mut longest = FIRST_WAIT;

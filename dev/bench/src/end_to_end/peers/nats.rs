@@ -84,7 +84,7 @@ impl Writer for Bucket {
         })
     }
 
-    /// Publishes all values at once; each is acknowledged by itself, since there are no transactions.
+    /// Publishes all values at once; each is acknowledged individually, since there are no transactions.
     fn batch<'a>(&'a self, puts: &'a [(String, String)]) -> Doing<'a, ()> {
         Box::pin(async move {
             let puts = puts.iter();

@@ -23,7 +23,7 @@ use crate::process::{Failure, Process};
 /// Debian: `redis-server`.
 pub(super) const PROGRAM: &str = "redis-server";
 
-/// Redis with `appendfsync always`, where acknowledged writes survive the loss of power.
+/// Redis with `appendfsync always`, where acknowledged writes survive a power failure.
 pub(super) const ALWAYS: System = System {
     name: "Redis, appendfsync always",
     class: Class::Full,

@@ -1,5 +1,5 @@
 //! One measurement: cycles in which an update is blocked, threads wait for it, and handles release
-//! the copy that it needs, one after the other.
+//! the copy that it needs, one after another.
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -324,7 +324,7 @@ impl<P: Subject> Handles<P> {
         times.last.record(ticks(|| self.stalled.rest()));
     }
 
-    /// Mean nanoseconds of `current()` when nothing is new, polling one handle after the other.
+    /// Mean nanoseconds of `current()` when nothing is new, polling one handle after another.
     fn time_unchanged(&mut self) -> f64 {
         let passes = LOOP / self.readers.len();
         let start = clock::fenced();
