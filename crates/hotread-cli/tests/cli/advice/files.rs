@@ -244,7 +244,8 @@ fn a_newer_database_is_left_to_the_newer_version() {
     std::fs::write(&db, &newer).unwrap();
     let version = known[USER_VERSION];
     for command in [&["get", "t", "k"][..], &["set", "t", "k", "2"]] {
-        let advice = format!("use the newer version, which can migrate it down to version {version}");
+        let advice =
+            format!("use the newer version, which can migrate it down to version {version}");
         said(place.run(command), 5, &advice);
     }
     assert_eq!(std::fs::read(&db).unwrap(), newer, "it was left as it is");
