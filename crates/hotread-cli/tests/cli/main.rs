@@ -6,6 +6,7 @@ mod cookbook;
 mod demo;
 mod errors;
 mod files;
+mod guide;
 mod habits;
 mod help;
 mod import;

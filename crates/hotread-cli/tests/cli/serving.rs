@@ -105,12 +105,17 @@ impl Serving {
         (head[9..12].parse().unwrap(), body.to_owned())
     }
 
-    /// Tells it to stop; its log.
-    pub(super) fn stop(mut self) -> String {
+    /// Tells it to stop, and waits until it has.
+    pub(super) fn end(&mut self) {
         let pid = self.child.id().to_string();
         let told = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
         assert!(told.success());
         assert!(self.child.wait().unwrap().success());
+    }
+
+    /// Tells it to stop; its log.
+    pub(super) fn stop(mut self) -> String {
+        self.end();
         let mut log = String::new();
         let mut err = self.child.stderr.take().unwrap();
         err.read_to_string(&mut log).unwrap();
