@@ -29,7 +29,7 @@ fn check(words: &[&str], line: &str) {
 }
 
 /// The arguments of the command in a line of a shell, wherever in it the command is.
-fn arguments<'a>(line: &'a str) -> Vec<Vec<&'a str>> {
+fn arguments(line: &str) -> Vec<Vec<&str>> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let is_command = |at: usize| {
         let word = words[at].trim_start_matches(['\'', '"', '(']);
