@@ -5,7 +5,7 @@ use super::super::{Place, Ran, hotread};
 use super::page::{guide, root};
 use std::process::Command;
 
-/// Where the files put things, and the folders of a test that stand for it.
+/// Folders that the files name, and those of a test that take their place.
 const PATHS: [(&str, &str); 3] = [
     ("/var/lib/hotread", "lib"),
     ("/var/backups/hotread", "backups"),

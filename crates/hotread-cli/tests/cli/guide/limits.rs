@@ -149,7 +149,7 @@ impl<'a> Evaluation<'a> {
         value
     }
 
-    /// What comes behind an opening parenthesis.
+    /// The value of an expression whose opening parenthesis was read.
     fn inner(&mut self) -> u128 {
         let value = self.shift();
         assert!(self.next_is(")"));
