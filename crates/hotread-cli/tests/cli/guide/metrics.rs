@@ -99,6 +99,7 @@ fn the_http_cookbook_asks_for_every_route() {
         for word in &words {
             let path = word
                 .strip_prefix("$T")
+                .filter(|rest| rest.is_empty() || rest.starts_with('/'))
                 .map(|rest| format!("/v1/tables{rest}"))
                 .or_else(|| {
                     word.strip_prefix("http://127.0.0.1:7400")
