@@ -200,3 +200,8 @@ pub use table::Table;
 #[doc = include_str!("../../../README.md")]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The programs of a page of the guide, which need a store and a server.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/testing.md")]
+struct GuideToTesting;

@@ -63,3 +63,8 @@ pub fn known() -> Vec<&'static str> {
     }
     names
 }
+
+/// The programs of a page of the guide, which need HotRead's peers.
+#[cfg(all(doctest, feature = "in-process"))]
+#[doc = include_str!("../../../docs/guide/migrating.md")]
+struct GuideToMigrating;

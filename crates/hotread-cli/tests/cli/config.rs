@@ -10,7 +10,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Returns the lines of a server's log as they arrive.
-fn log(serving: &mut Serving) -> Receiver<String> {
+pub(super) fn log(serving: &mut Serving) -> Receiver<String> {
     let (lines, log) = channel();
     let err = BufReader::new(serving.stderr());
     std::thread::spawn(move || {
@@ -25,7 +25,7 @@ fn log(serving: &mut Serving) -> Receiver<String> {
 
 /// Returns the lines up to one with these words.
 #[track_caller]
-fn until(log: &Receiver<String>, words: &str) -> String {
+pub(super) fn until(log: &Receiver<String>, words: &str) -> String {
     let mut lines = String::new();
     while let Ok(line) = log.recv_timeout(PATIENCE) {
         lines.push_str(&line);

@@ -7,6 +7,7 @@ mod demo;
 mod dry_run;
 mod errors;
 mod files;
+mod guide;
 mod habits;
 mod help;
 mod import;

@@ -105,12 +105,17 @@ impl Serving {
         (head[9..12].parse().unwrap(), body.to_owned())
     }
 
-    /// Stops the server, and returns its log.
-    pub(super) fn stop(mut self) -> String {
+    /// Stops the server, and waits for its end.
+    pub(super) fn end(&mut self) {
         let pid = self.child.id().to_string();
         let told = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
         assert!(told.success());
         assert!(self.child.wait().unwrap().success());
+    }
+
+    /// Stops the server, and returns its log.
+    pub(super) fn stop(mut self) -> String {
+        self.end();
         let mut log = String::new();
         let mut err = self.child.stderr.take().unwrap();
         err.read_to_string(&mut log).unwrap();

@@ -13,3 +13,4 @@ mod replica;
 mod server;
 mod table;
 mod threads;
+mod tutorial;
