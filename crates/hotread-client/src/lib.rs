@@ -6,15 +6,14 @@
 //!
 //! # What it costs
 //!
-//! - **Memory**: two copies of the state (up to four while readers refer to old ones), and about 70 bytes for
-//!   each record, including its key, which is shared with the state. While the table is loaded, and always with
-//!   a [`cache_dir`](ClientBuilder::cache_dir), the records are in memory a second time.
+//! - **Memory**: two copies of the state (up to four while readers refer to old ones), and in addition about 70
+//!   bytes for each record, including its key, which is shared with the state. While the table is loaded, and
+//!   always with a [`cache_dir`](ClientBuilder::cache_dir), the records are in memory a second time.
 //! - **Staleness**: about a round trip behind the server. [`Replica::age`] returns a proved upper bound of the
 //!   content's age. If the server goes away, readers keep the last state.
 //! - **CPU**: a task on the caller's runtime, which parses each changed record once. Large frames and large
 //!   updates are handled on threads of their own, or by the task if the system refuses to start a thread.
-//! When readers
-//!   refer to old copies of a large table, the task's thread makes another copy.
+//!   When readers refer to old copies of a large table, the task's thread makes another copy.
 //!
 //! # Example
 //!
@@ -123,9 +122,9 @@
 //! | limit | value | |
 //! |---|---|---|
 //! | table of a replica | 64 GiB of keys and values | [`ReplicaBuilder::max_table_bytes`], at the start and later; a warning is logged at 80 % |
-//! | table kept on disk | 4 GiB of keys and values | larger ones are not kept |
-//! | time between copies on disk | 10 s | [`ClientBuilder::save_every`]; at most a twentieth of the time is spent writing |
-//! | wait for the server when there is a copy | 2 s | or until the first failed attempt |
+//! | saved table, in [`cache_dir`](ClientBuilder::cache_dir) | 4 GiB of keys and values | larger ones are not saved |
+//! | time between writes of a saved table | 10 s | [`ClientBuilder::save_every`]; at most a twentieth of the time is spent writing |
+//! | wait for the server when there is a saved table | 2 s | or until the first failed attempt |
 //! | copies of the state | 4 | while readers refer to old ones |
 //! | updates blocked by readers | 65,536 | then nothing more is read from the server |
 //! | pending while a value is refused, or the table is too large | 64 MiB beyond a snapshot | beyond it the table is reloaded afterwards |
@@ -140,7 +139,7 @@
 //! | connecting | 5 s for a request, 10 s for a session | addresses of a name in parallel, 250 ms apart |
 //! | answer to a request | 30 s in which nothing moves ([`max_silence`](ClientBuilder::max_silence)), and 4 KiB a second on average | and a second for each MiB sent |
 //! | size of an answer | 1 GiB | |
-//! | attempts of a request | 6 | 0.1 s to 3 s apart |
+//! | attempts of a request | 6 | 0.05 s to 1.6 s apart, growing; up to 3 s if the server asks |
 //! | wait before another attempt at a session | 0 to 5 s | growing from 0.25 s; up to 60 s if the server asks |
 //!
 //! There is no TLS. Use a tunnel or a local proxy where the network is not private.
@@ -201,7 +200,8 @@ pub use table::Table;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The programs of a page of the guide, which need a store and a server.
+/// The programs of pages of the guide, which need a store and a server.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/testing.md")]
-struct GuideToTesting;
+#[doc = include_str!("../../../docs/guide/deployment.md")]
+struct Guide;

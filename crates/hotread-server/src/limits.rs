@@ -11,7 +11,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Largest head of a request, in bytes: room for an escaped key of 512 bytes, and for browsers' headers.
+/// Largest request line and headers of a request, in bytes: room for an escaped key of 512 bytes, and for
+/// browsers' headers.
 pub(crate) const MAX_HEAD_BYTES: usize = 16 << 10;
 /// Buffer of a connection in each direction, in bytes. A head that does not fit is refused unread; one that
 /// fits can be answered with the reason.

@@ -157,7 +157,7 @@ options! {
     rate_per_second: u32 = 20_000, reloads: true, range: 1 => MAX_RATE;
     /// Requests that one token, or without a token one address, may make at once.
     rate_burst: u32 = 20_000, reloads: true, range: 1 => MAX_U32;
-    /// Longest time that a connection may take for the head of a request, or be idle before it.
+    /// Longest time that a connection may take to send the headers of a request, or be idle before it.
     head_timeout_ms: u64 = 30_000, reloads: true, range: 1 => MAX_MS;
     /// Longest time for which a peer may receive nothing of what is sent to it, or less than 4 KiB a
     /// second; a link of 20 kB/s is fast enough.

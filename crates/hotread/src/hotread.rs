@@ -130,11 +130,10 @@ impl<T: HotReadState> HotRead<T> {
     ///
     /// Updates queued by one thread are applied in that order.
     ///
-    /// Cost: two compare-and-swaps, an application of the update to each copy, one fence, and a
-    /// look at each handle's slot. Small updates reach the second copy together with the next
-    /// publication. Besides its own batch, one call applies at most about 6,000 updates of other
-    /// writers, plus 16,384 updates of a backlog to each of two copies; the following calls apply
-    /// what is left.
+    /// Cost: two compare-and-swaps (and a fence, on targets where a compare-and-swap is not one), an
+    /// application of the update to each copy, and a look at each handle's slot. Small updates reach
+    /// the second copy together with the next publication. The work that one call does for others
+    /// is [bounded](crate#blocking); the following calls apply what is left.
     ///
     /// # Panics
     ///

@@ -13,7 +13,7 @@
 //!   publication. It needs no store, no reference count and no lock.
 //! - **An update** is applied once to each copy, and moved rather than cloned into the last one.
 //!   Publishing it costs two compare-and-swaps (and a fence, on targets where a compare-and-swap is
-//!   not one) and a look at each handle's slot.
+//!   not one) and a look at each handle's slot. A batch always pays the fence.
 //! - **Memory**: two copies of the state (more only if you allow them), the updates that a copy
 //!   still lacks, and a slot of 128 bytes for each handle at the peak. The first 8 slots are
 //!   allocated with the state, further ones in groups of 64, about 8 KiB each. Copies share values
@@ -187,7 +187,7 @@
 //! ```
 //!
 //! With [`max_copies`](HotReadBuilder::max_copies), updates remain visible to other readers while
-//! some are stalled, at the cost of a copy for each stalled generation:
+//! some are stalled, at the cost of a copy for each old one that they hold:
 //!
 //! ```
 //! use hotread::HotRead;
@@ -389,15 +389,17 @@
 //! |---|---|---|
 //! | reading by [`current`](HotReadHandle::current), [`refresh`](HotReadHandle::refresh), [`read`](HotRead::read), [`quiescent`](HotReadHandle::quiescent) | nothing; another round for each publication in between | |
 //! | creating and dropping handles | other threads that do so | a few memory accesses each |
-//! | [`queue_update`](HotRead::queue_update), [`queue_updates`](HotRead::queue_updates), [`update`](HotRead::update), [`replace`](HotRead::replace) | the thread that applies, if more than 128 updates of running writers are queued ahead; never from inside an update | its own batch and about 800 updates, or one piece of a backlog; then the same for each caller ahead in line |
+//! | [`queue_update`](HotRead::queue_update), [`queue_updates`](HotRead::queue_updates), [`update`](HotRead::update), [`replace`](HotRead::replace) | the thread that applies, if more than 128 updates of running writers are queued ahead; never from inside an update | its own batch and about 800 updates of others, or one piece of a backlog; then the same for each caller ahead in line |
 //! | [`maintain`](HotRead::maintain) | as `queue_update`, if the thread that applies has done its share | the same |
 //! | [`try_queue_updates`](HotRead::try_queue_updates) | nothing: it refuses | |
 //! | [`wait_published`](HotRead::wait_published) | readers that hold outdated copies | its timeout and one piece of work |
 //! | dropping the last [`HotRead`] | the maintainer, if it is at work on this state | one piece of work |
 //!
-//! No call does unbounded work for others: beyond its own batch, it applies at most about 6,000
-//! updates of other writers, and one piece of a backlog, which is 16,384 applications to each of
-//! two copies. [`maintain`](HotRead::maintain) works on all updates that were queued when it began.
+//! No call does unbounded work for others: beyond its own batch, it applies at most about 800
+//! updates of other writers (512, after which it hands over, and what is queued by then: twice 128),
+//! and one piece of a backlog, which is 16,384 applications to each of two copies. Batches count as
+//! a whole: the last one taken in may exceed these figures. [`maintain`](HotRead::maintain) works on
+//! all updates that were queued when it began.
 //!
 //! # How it works
 //!
@@ -421,8 +423,7 @@
 //! |---|---|---|
 //! | copies | 2, or up to [`MAX_COPIES`] by [`max_copies`](HotReadBuilder::max_copies) | each is a whole state |
 //! | updates queued ahead by running writers | 128, then callers wait for room | memory, and the time until they are visible |
-//! | updates of others that one call applies | 512 and those queued by then, then it hands over | a call ends
-//! although other writers continue |
+//! | updates of others that one call applies | about 800: see [Blocking](#blocking) | a call ends although other writers continue |
 //! | a piece of work on a backlog | 16,384 applications to a copy; a clone counts as 1,024 | about a millisecond for a large map |
 //! | visible updates kept for a stalled copy | 65,536 | beyond that, the copy is cloned when it becomes free |
 //! | publications that do not need an extra copy | 1,024 | then it is dropped |

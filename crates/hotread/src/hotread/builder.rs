@@ -32,8 +32,8 @@ impl<T: HotReadState> HotReadBuilder<T> {
         }
     }
 
-    /// Lets the number of copies grow to `n` while readers hold outdated ones; `n` copies tolerate
-    /// `n - 2` distinct stalled generations. Default: 2.
+    /// Lets the number of copies grow to `n` while readers hold outdated ones. Readers may hold up to
+    /// `n - 2` distinct old copies while updates still become visible. Default: 2.
     ///
     /// Each copy costs the memory of the state. An extra copy is a clone of the published state,
     /// made when no copy is free and dropped after 1,024 publications that did not need it.

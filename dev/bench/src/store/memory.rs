@@ -68,7 +68,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
             than(KEY_AND_VALUE, 0),
             than(KEY_AND_VALUE, 2)
         ),
-        "SQLite's part consists of its page caches: up to 64 MiB for the store's writer and 8 MiB \
+        "SQLite's part consists of its page caches: up to 64 MiB for the store's writer and 2 MiB \
          for a reader. They do not grow with the table."
             .into(),
     ])
