@@ -18,6 +18,15 @@
 //!   [`std::time::Instant`]; see [`clock`].
 //! - All maps of a figure share one hasher: clones of one `std` `RandomState`.
 
+#![cfg_attr(
+    not(any(feature = "in-process", feature = "store")),
+    allow(
+        dead_code,
+        unused_mut,
+        reason = "the hot path alone needs little of the harness"
+    )
+)]
+
 #[cfg(feature = "in-process")]
 pub mod alloc;
 pub mod clock;
@@ -26,7 +35,7 @@ pub mod end_to_end;
 #[cfg(feature = "in-process")]
 pub mod figures;
 pub mod options;
-#[cfg(feature = "in-process")]
+#[cfg(feature = "hot-path")]
 pub mod peers;
 #[cfg(feature = "store")]
 #[cfg_attr(
@@ -36,7 +45,7 @@ pub mod peers;
 pub mod process;
 pub mod report;
 pub mod rounds;
-#[cfg(feature = "in-process")]
+#[cfg(feature = "hot-path")]
 pub mod states;
 pub mod stats;
 #[cfg(feature = "store")]

@@ -37,11 +37,13 @@ impl<S> Entry<S> {
 }
 
 /// Figures by their names: the module of each, whose `run` measures it, and its question.
+#[cfg(any(feature = "in-process", feature = "store"))]
 macro_rules! entries {
     ($($id:literal => $module:ident: $asks:literal),* $(,)?) => {
         [$($crate::target::Entry::new($id, $asks, $module::run)),*]
     };
 }
+#[cfg(any(feature = "in-process", feature = "store"))]
 pub(crate) use entries;
 
 /// Ends a program that measures: prints the error, if there is one, and returns the exit code.

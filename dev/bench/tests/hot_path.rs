@@ -345,7 +345,7 @@ fn binary() -> &'static Path {
         let output = Command::new(env!("CARGO"))
             .args(["build", "--release", "--package", "hotread-bench"])
             .args(["--bin", "hotread-hot-path", "--message-format=json"])
-            .args(["--no-default-features", "--features", "in-process"])
+            .args(["--no-default-features", "--features", "hot-path"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             // Distributed builds are optimised across crates; fat LTO would take longer.
             .env("CARGO_PROFILE_RELEASE_LTO", "thin")

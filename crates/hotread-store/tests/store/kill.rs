@@ -1,7 +1,7 @@
 //! A process that commits is killed at any moment, on a real file system: the next one finds every
 //! acknowledged transaction, whole, and continues with the same database.
 //!
-//! `HOTREAD_KILLS` sets the number of processes to kill; the default is 50.
+//! `HOTREAD_KILLS` sets the number of processes to kill; the default is 20.
 
 use crate::common::{Scratch, name, put};
 use crate::crash::{Acked, Ledger, Spec, WHOLE, check_verify, create_tables, judge};
@@ -227,7 +227,7 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
     if let Some(way) = hotread_testkit::part() {
         return child(&way);
     }
-    let kills: u64 = std::env::var("HOTREAD_KILLS").map_or(50, |text| text.parse().unwrap());
+    let kills: u64 = std::env::var("HOTREAD_KILLS").map_or(20, |text| text.parse().unwrap());
     let mut rng: u64 = 0x5eed;
     let mut acknowledged = 0;
     for first in (0..kills).step_by(ROUNDS_EACH as usize) {

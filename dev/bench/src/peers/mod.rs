@@ -46,29 +46,39 @@ macro_rules! locked_writer {
 }
 
 mod arc;
+#[cfg(feature = "in-process")]
 mod evmap;
 mod hotread;
 mod hotread_published;
 mod left_right;
 mod limit;
+#[cfg(feature = "in-process")]
 mod locks;
+#[cfg(feature = "in-process")]
 mod maps;
+#[cfg(feature = "in-process")]
 mod triple_buffer;
 #[cfg(feature = "liburcu")]
 mod urcu;
+#[cfg(feature = "in-process")]
 mod watch;
 
 pub use self::arc::{ArcSwapCache, ArcSwapLoad, BareArc};
+#[cfg(feature = "in-process")]
 pub use self::evmap::EvMap;
 pub use self::hotread::{CurrentReader, HotReadClosure, HotReadCurrent, HotReadWriter};
 pub use self::hotread_published::Published;
 pub use self::left_right::LeftRight;
 pub use self::limit::{BareThreads, TwoCopies, TwoMaps};
+#[cfg(feature = "in-process")]
 pub use self::locks::{ParkingLotRwLock, StdRwLock};
+#[cfg(feature = "in-process")]
 pub use self::maps::{Dash, Papaya, SccHashIndex, SccHashMap};
+#[cfg(feature = "in-process")]
 pub use self::triple_buffer::TripleBuffer;
 #[cfg(feature = "liburcu")]
 pub use self::urcu::Qsbr;
+#[cfg(feature = "in-process")]
 pub use self::watch::Watch;
 
 use std::sync::{Arc, Mutex};
