@@ -4,10 +4,10 @@
 //!   held only while the closure runs.
 //! - A handle for each worker: cheaper still, for tasks that loop. A reference from `current()`
 //!   that lives across an `await` keeps its copy from being updated in the meantime, so look up
-//! what you
-//!   need, and call `quiescent()` before an `await` that may take long.
+//!   what you need, and call `quiescent()` before an `await` that may take long.
 //!
 //! The writer awaits `published(seq)` to know when every reader that asks sees its update.
+//!
 //! ```sh
 //! cargo run --release -p hotread --example tokio_tasks
 //! ```
