@@ -330,7 +330,7 @@
 //! Also see [`update`](HotRead::update) for updates that return a result,
 //! [`project`](HotReadHandle::project) for handles of a part of the state,
 //! [`readers`](HotRead::readers) for code that must not write, and
-//! [`testing::check_contract`](testing::check_contract) for a test of your own state.
+//! [`testing::check_contract`] for a test of your own state.
 //!
 //! # Limitations
 //!
