@@ -413,11 +413,7 @@ fn what_was_found_missing_stays_missing() {
     for failures in 0..6 {
         let writes = (1..).take_while(|&n| attempt(Fault::nth(Op::Write, n), failures, 1));
         let last = writes.last().unwrap();
-        assert!(attempt(
-            Fault::nth(Op::Write, last),
-            failures,
-            crash::every(300, 100)
-        ));
+        assert!(attempt(Fault::nth(Op::Write, last), failures, 300));
         assert!(attempt(Fault::nth(Op::Sync, 1), failures, 5));
     }
     assert!(unknown > 60, "{unknown}");
