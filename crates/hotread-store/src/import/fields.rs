@@ -22,7 +22,7 @@ pub(super) struct Fields {
     text: Vec<u8>,
     /// The end of each field in `text`.
     ends: Vec<usize>,
-    /// The number of fields; fields beyond [`MAX_COLUMNS`] are counted, but not kept.
+    /// The number of fields. Of a row with more than [`MAX_COLUMNS`], they are counted, but not kept.
     count: usize,
     line: u64,
     too_long: bool,
@@ -30,9 +30,15 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Returns the field with this number from 0, if the row has it.
+    /// Returns `true` if the text and the ends of all fields were kept: the row is neither too long nor has too
+    /// many fields.
+    fn are_kept(&self) -> bool {
+        !self.too_long && self.count <= MAX_COLUMNS
+    }
+
+    /// Returns the field with this number from 0, if the row has it and its fields were kept.
     pub(super) fn get(&self, number: usize) -> Option<&[u8]> {
-        if number >= self.count.min(MAX_COLUMNS) {
+        if number >= self.count || !self.are_kept() {
             return None;
         }
         let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);

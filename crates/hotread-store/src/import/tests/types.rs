@@ -77,6 +77,22 @@ fn types_are_told_by_all_fields_of_a_column() {
 }
 
 #[test]
+fn rows_that_are_too_large_do_not_count_for_types() {
+    let long = "x".repeat(MAX_ROW_BYTES + 1);
+    for row in [
+        format!("1,{long},2"),
+        format!("{long},1,2"),
+        format!("1,2,{long}"),
+        ",x".repeat(MAX_COLUMNS),
+        ",x".repeat(3 * MAX_COLUMNS + 1),
+    ] {
+        let file = format!("key,a,b\n1,2,3\n{row}\n4,5,6.5\n");
+        let kinds = told(&[&file], &[]).unwrap();
+        assert_eq!([kinds["a"], kinds["b"]], [Kind::Integer, Kind::Number]);
+    }
+}
+
+#[test]
 fn fields_are_written_as_their_columns_types() {
     let with = |kind: Kind, field: &str| {
         let options = Options {
