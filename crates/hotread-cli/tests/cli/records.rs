@@ -261,6 +261,11 @@ fn searches_find_words() {
     place
         .run(&["search", "t", "x", "--limit", "1001"])
         .failed(2, "1 to 1000");
+    for query in ["", " ", "*", "** *"] {
+        place
+            .run(&["search", "t", query])
+            .failed(2, "give a word to search for");
+    }
 }
 
 #[test]
