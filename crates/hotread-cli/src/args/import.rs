@@ -37,7 +37,8 @@ order are a different value.
 With --dry-run all rows are read, checked against the table's schema and compared with its records, also
 through a server; memory does not grow with the table. A dry run does not check --if-seq, the limits of a
 server, or the free space of the disk. With --replace it checks every row, not only the last one of each
-key.
+key. A row that equals its record is written again by an import without --replace, and left as it is by one
+with it.
 
 The database and the table are created if they do not exist. Through a server (--url), each transaction is
 committed before the next is sent; if an answer is lost, the transaction is sent again, and takes effect

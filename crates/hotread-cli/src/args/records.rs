@@ -16,7 +16,7 @@ Examples:
   hotread set prices apple '{\"eur\": 0.4}' --category fruit
   hotread set motd today 'Hello, world' --string
   hotread set sessions s-17 '{}' --ttl 30m
-  hotread set sales xmas 0.2 --expires-at 2026-12-27
+  hotread set sales xmas 0.2 --expires-at 2099-12-27
   # only if it has not changed since
   hotread set prices apple 0.5 --if-seq 12
   hotread set prices apple 0.6 --note 'new harvest'

@@ -4,6 +4,7 @@ use super::record::expired;
 use super::{Mode, Session, shell_word};
 use crate::args::{DEFAULT_LIMIT, LsArgs, RangeArgs, SearchArgs};
 use crate::backend::Tables;
+use crate::exit::Failure;
 use crate::output::{List, Out, pick};
 use anyhow::Result;
 use hotread_proto::{Category, Found, Key, Record, TableName};
@@ -121,6 +122,10 @@ pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Resu
         format,
         ..
     } = args;
+    // The index would find nothing, as if the table had no such records.
+    if query.chars().all(|c| c.is_whitespace() || c == '*') {
+        return Err(Failure::usage("give a word to search for").into());
+    }
     let list = session.list(format, &CSV_COLUMNS)?;
     let tables = session.tables_for(&table, Mode::Read)?;
     let limit = args.limit.unwrap_or(match &list {

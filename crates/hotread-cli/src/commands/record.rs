@@ -8,7 +8,9 @@ use crate::exit::Failure;
 use crate::output::{List, Machine, Out, count};
 use anyhow::{Context, Result};
 use hotread_proto::limits::{MAX_TXN_OPS, MAX_VALUE_BYTES};
-use hotread_proto::{Code, ErrorBody, InvalidValue, Key, Put, Record, TableName, Txn, Value};
+use hotread_proto::{
+    Code, ErrorBody, InvalidValue, Key, Put, Record, TableName, Timestamp, Txn, Value,
+};
 use hotread_store::Scan;
 use serde_json::value::RawValue;
 use std::io::Write;
@@ -29,6 +31,8 @@ pub(super) fn set(session: &Session, args: SetArgs, out: &mut Out) -> Result<()>
         (Some(value), None) => value_of(value.as_bytes(), args.string)?,
     };
     let expires_at = args.expires_at.or_else(|| args.ttl.map(from_now));
+    let now = Timestamp::from(SystemTime::now());
+    let is_expired = expires_at.is_some_and(|at| at <= now);
     let mut txn = Txn::new().put(Put {
         key: key.clone(),
         value,
@@ -45,7 +49,12 @@ pub(super) fn set(session: &Session, args: SetArgs, out: &mut Out) -> Result<()>
     let tables = session.tables_for(&table, Mode::Write)?;
     let committed = tables.submit(&table, txn)?.wait()?;
     let line = format!("{key} was set, seq {}", committed.position.seq);
-    session.answer(&committed, &line, out)
+    session.answer(&committed, &line, out)?;
+    if is_expired {
+        out.flush()?;
+        session.note("the record has expired already, and reads treat it as absent");
+    }
+    Ok(())
 }
 
 fn value_of(bytes: &[u8], string: bool) -> Result<Value> {

@@ -182,8 +182,11 @@ fn rekey(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Out
     // The table is rekeyed even if this fails.
     out.flush()?;
     let mib = std::fs::metadata(store.path()).map_or(0, |meta| meta.len() >> 20);
-    session.note(&format!(
-        "rewriting the file of {mib} MiB, so that no old value is left in it"
-    ));
+    // A smaller file is rewritten before the note could be read.
+    if mib > 0 {
+        session.note(&format!(
+            "rewriting the file of {mib} MiB, so that no old value is left in it"
+        ));
+    }
     Ok(store.scrub()?)
 }

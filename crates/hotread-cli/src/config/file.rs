@@ -181,7 +181,7 @@ mod tests {
         let expected = [
             "1: there is no key lissten; did you mean listen?",
             "2: create is \"no\"; give true or false",
-            "3: listen is \"here\"; give an address and a port",
+            "3: listen is \"here\"; give an IP address and a port",
             "4: ",
             "5: there is no key heartbeat_ms; did you mean server.heartbeat_ms?",
             "7: there is no key server.hartbeat_ms; did you mean server.heartbeat_ms?",

@@ -207,7 +207,11 @@ impl Kind {
 fn wanted(kind: Kind) -> String {
     match kind {
         Kind::Path => "give a path in quotes, such as \"app.db\"".to_owned(),
-        Kind::Address => "give an address and a port, such as \"127.0.0.1:7400\"".to_owned(),
+        Kind::Address => {
+            "give an IP address and a port from 0 to 65535, such as \"127.0.0.1:7400\"; names are \
+             not looked up"
+                .to_owned()
+        }
         Kind::Filter => {
             "give a level, such as \"info\", or directives, such as \"info,hotread_server=debug\""
                 .to_owned()

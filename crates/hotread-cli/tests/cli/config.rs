@@ -64,7 +64,8 @@ fn every_problem_of_a_file_is_listed_with_its_line() {
         lines,
         [
             "hotread.toml:1: there is no key lissten; did you mean listen?",
-            "hotread.toml:2: listen is 5; give an address and a port, such as \"127.0.0.1:7400\"",
+            "hotread.toml:2: listen is 5; give an IP address and a port from 0 to 65535, such as \
+             \"127.0.0.1:7400\"; names are not looked up",
             "hotread.toml:5: there is no key server.hartbeat_ms; did you mean server.heartbeat_ms?",
         ]
     );

@@ -33,9 +33,14 @@ fn a_dry_run_says_what_would_change_and_changes_nothing() {
         let expected = "4 rows read, 1 row had a key that appeared before; nothing was changed\n\
                         would add 1 record: \"add\"\n\
                         would change 1 record: \"change\"\n\
-                        would leave 1 as they are\n";
+                        would write 1 again with the values that they have\n";
         assert_eq!(run(&[]).ok(), expected);
         let ran = run(&["--replace"]);
+        assert!(
+            ran.out.contains("\nwould leave 1 as they are\n"),
+            "{}",
+            ran.out
+        );
         assert!(
             ran.out.ends_with(
                 "would delete 30 records: \"old00\", \"old01\", \"old02\", \"old03\", \"old04\", …\n"

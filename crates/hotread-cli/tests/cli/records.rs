@@ -110,16 +110,21 @@ fn rm_deletes_what_is_there_and_says_what_is_not() {
 #[test]
 fn what_has_expired_is_not_there() {
     let place = Place::with_table();
-    place
-        .run(&[
-            "set",
-            "t",
-            "old",
-            "1",
-            "--expires-at",
-            "2020-01-01T00:00:00Z",
-        ])
-        .ok();
+    let set = place.run(&[
+        "set",
+        "t",
+        "old",
+        "1",
+        "--expires-at",
+        "2020-01-01T00:00:00Z",
+    ]);
+    assert_eq!(
+        (set.code, set.err.as_str()),
+        (
+            0,
+            "the record has expired already, and reads treat it as absent\n"
+        )
+    );
     place
         .run(&["set", "t", "new", "1", "--ttl", "1h", "--category", "c"])
         .ok();
@@ -145,9 +150,8 @@ fn what_has_expired_does_not_count_in_lists() {
     place.run(&["set", "t", "b", "1"]).ok();
     // Written last, so that no later command that writes deletes it.
     let old = ["--expires-at", "2020-01-01T00:00:00Z"];
-    place
-        .run(&[&["set", "t", "a", "1"], &old[..]].concat())
-        .ok();
+    let set = place.run(&[&["set", "t", "a", "1"], &old[..]].concat());
+    assert_eq!(set.code, 0, "{set:?}");
     let list = place.run(&["ls", "t", "--limit", "1"]).out;
     assert_eq!(list, "KEY  SEQ  VALUE\nb    1    1\n");
     place.run(&["rm", "t", "a"]).failed(3, "no record \"a\"");
@@ -261,6 +265,11 @@ fn searches_find_words() {
     place
         .run(&["search", "t", "x", "--limit", "1001"])
         .failed(2, "1 to 1000");
+    for query in ["", " ", "*", "** *"] {
+        place
+            .run(&["search", "t", query])
+            .failed(2, "give a word to search for");
+    }
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn what_expired_is_told_from_what_was_deleted() {
         "--expires-at",
         "2020-01-01T00:00:00Z",
     ];
-    serving.run(&old).ok();
+    assert_eq!(serving.run(&old).code, 0);
     assert_eq!(watching.change(), change(1, "put", "old"));
     let line: Value = serde_json::from_str(&watching.line()).unwrap();
     let shown = ["seq", "op", "key", "cause"].map(|name| line[name].clone());

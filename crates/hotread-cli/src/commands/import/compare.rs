@@ -225,7 +225,7 @@ impl<'a> Comparison<'a> {
         Ok(Group { count, first })
     }
 
-    /// Returns the records that would be added, changed, and left as they are.
+    /// Returns the records that would be added and changed, and those that are equal to their rows.
     pub(super) fn groups(self) -> [Group; 3] {
         self.groups
     }

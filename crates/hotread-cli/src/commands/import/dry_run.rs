@@ -28,6 +28,7 @@ struct Plan<'a> {
     read: Read<'a>,
     added: Group,
     changed: Group,
+    /// Records that are equal to their rows. Without `--replace`, they are written again.
     unchanged: Group,
     /// Records that a replacement would delete.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,10 +112,12 @@ pub(super) fn run(
         }
         out.line(&format!("would add {}", added.tell()))?;
         out.line(&format!("would change {}", changed.tell()))?;
-        out.line(&format!(
-            "would leave {} as they are",
-            grouped(unchanged.count)
-        ))?;
+        let equal = grouped(unchanged.count);
+        out.line(&match args.replace {
+            true => format!("would leave {equal} as they are"),
+            // Each row is written, and so has a new sequence number and an entry in the history.
+            false => format!("would write {equal} again with the values that they have"),
+        })?;
         if let Some(deleted) = deleted {
             out.line(&format!("would delete {}", deleted.tell()))?;
         }
