@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the commands in the README verbatim: the shell blocks after `<!-- run -->`,
-# line by line in an empty folder, with the file that they import. Stops at the first failure.
+# line by line in a folder that is empty but for the file that they import. Stops at the first failure.
 #
 #   scripts/readme.sh TARGET_DIR    the folder that has the `hotread` command, such as target/release
 
@@ -12,7 +12,7 @@ commands=$(awk '/^<!-- run -->/ { wanted = 1 } /^```$/ { if (block) wanted = blo
 
 folder=$(mktemp -d)
 trap 'kill -- -"$group" 2>/dev/null || true; rm -rf "$folder"' EXIT
-cp crates/hotread/examples/data/geoip-sample.csv "$folder"
+cp --parents crates/hotread/examples/data/geoip-sample.csv "$folder"
 cd "$folder"
 # The commands leave a server running: a process group of their own ends it as well.
 PATH=$bin:$PATH setsid bash -euo pipefail -x <<<"$commands" &

@@ -34,7 +34,7 @@ pub struct Value(Box<str>);
 #[non_exhaustive]
 pub enum InvalidValue {
     /// The text is not JSON, or not JSON that common parsers read.
-    #[error("not JSON: {reason}; quote it if it is meant to be a string")]
+    #[error("not JSON: {reason}")]
     NotJson {
         /// Complaint of the parser, with line and column. It does not quote the value.
         reason: String,

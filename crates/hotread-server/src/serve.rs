@@ -48,10 +48,9 @@ const REFUSAL_BYTES: u64 = 16 << 10;
 pub enum ServeError {
     /// Other machines could connect, and a requirement for that is missing.
     #[error(
-        "{address} can be reached from other machines{}{}; or listen on 127.0.0.1 behind a proxy \
+        "{address} can be reached from other machines, but {}; or listen on 127.0.0.1 behind a proxy \
          that encrypts",
-        if *no_tokens { NO_TOKENS } else { "" },
-        if *no_plaintext { NO_PLAINTEXT } else { "" }
+        missing(*no_tokens, *no_plaintext)
     )]
     OtherMachines {
         /// The listener's address.
@@ -66,10 +65,17 @@ pub enum ServeError {
     Listener(#[source] io::Error),
 }
 
-/// Parts of the message: the missing requirements, with the action to take.
-const NO_TOKENS: &str = ", and the store has no tokens: create one for an admin";
-const NO_PLAINTEXT: &str =
-    ", and nothing would be encrypted: allow plaintext if you trust the network";
+/// Returns the missing requirements, with the action to take.
+fn missing(no_tokens: bool, no_plaintext: bool) -> &'static str {
+    match (no_tokens, no_plaintext) {
+        (true, true) => {
+            "two things are missing, an admin token and encryption: create the token, and allow \
+             plaintext if you trust the network"
+        }
+        (true, false) => "an admin token is missing: create one",
+        (false, _) => "encryption is missing: allow plaintext if you trust the network",
+    }
+}
 
 impl ServeError {
     /// Returns the error's stable code.

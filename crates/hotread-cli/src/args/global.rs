@@ -1,5 +1,6 @@
 //! The options for all commands, and their combination with the environment.
 
+use super::values::duration;
 use crate::exit::Failure;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, ValueHint};
@@ -10,7 +11,7 @@ use std::time::Duration;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for all commands")]
 pub(crate) struct Global {
-    /// The database
+    /// Database file
     #[arg(long, global = true, env = "HOTREAD_DB", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) db: Option<PathBuf>,
     /// Server that has the database, instead of --db: 127.0.0.1:7400, http://host:7400
@@ -27,7 +28,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "HOTREAD_PASSPHRASE_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) passphrase_file: Option<PathBuf>,
     /// Longest wait for another process that has the database open for writing
-    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub(crate) wait: Duration,
     /// Report more on stderr; repeat for more detail. RUST_LOG sets a filter
     #[arg(short, long, global = true, action = ArgAction::Count)]

@@ -31,7 +31,7 @@ use hotread_proto::{Alter, TableName};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::bytes;
+use values::{bytes, duration};
 
 /// Records listed in a table if no `--limit` is given: a few screens.
 pub(crate) const DEFAULT_LIMIT: usize = 100;
@@ -352,7 +352,7 @@ pub(crate) struct AlterArgs {
     /// Remove the full-text index
     #[arg(long)]
     pub(crate) no_search: bool,
-    /// Rename the table; for programs that follow the old name, it is gone
+    /// Rename the table; programs that follow the old name see the table as dropped
     #[arg(long, value_name = "NAME")]
     pub(crate) rename: Option<TableName>,
     #[command(flatten)]
@@ -363,13 +363,16 @@ pub(crate) struct AlterArgs {
 /// it is for an existing one.
 #[derive(Debug, Args)]
 pub(crate) struct KeptArgs {
-    /// Maximum number of transactions to keep in the history [default for a new table: 10000]
+    /// Maximum number of transactions to keep in the history [default: 10000 in a new table,
+    /// otherwise unchanged]
     #[arg(long, value_name = "N")]
     pub(crate) history_changes: Option<u64>,
-    /// Longest time to keep transactions in the history [default for a new table: 7days]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    /// Longest time to keep transactions in the history [default: 7d in a new table, otherwise
+    /// unchanged]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) history_age: Option<Duration>,
-    /// Maximum bytes of keys and values to keep in the history [default for a new table: 256MiB]
+    /// Maximum bytes of keys and values to keep in the history [default: 256MiB in a new table,
+    /// otherwise unchanged]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) history_bytes: Option<u64>,
 }

@@ -1,7 +1,7 @@
 //! The arguments of the commands that read and write records, and of `hotread history`.
 
 use super::format::FormatArgs;
-use super::values::{Since, at_least_one, page, time};
+use super::values::{Since, at_least_one, duration, page, time};
 use clap::{Args, ValueHint};
 use hotread_proto::{Category, Key, Note, TableName, Timestamp, TxnId};
 use std::path::PathBuf;
@@ -154,7 +154,7 @@ pub(crate) struct SetArgs {
     #[arg(long, value_name = "TIME", conflicts_with = "ttl", value_parser = time)]
     pub(crate) expires_at: Option<Timestamp>,
     /// Time until the record expires: 90s, 1h, 7d
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) ttl: Option<Duration>,
     /// Only if the record was last changed by transaction N
     #[arg(long, value_name = "N", conflicts_with = "if_absent")]
@@ -259,7 +259,7 @@ pub(crate) struct RangeArgs {
     /// Only keys after this one, which need not exist
     #[arg(long, value_name = "KEY")]
     pub(crate) after: Option<Key>,
-    /// List at most N records [default: 100 in a table, otherwise all]
+    /// List at most N records [default: 100 with --format table, otherwise all]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) limit: Option<usize>,
     /// List all records
@@ -278,8 +278,8 @@ pub(crate) struct SearchArgs {
     /// Only records of this category
     #[arg(long)]
     pub(crate) category: Option<Category>,
-    /// List at most N records, up to 1000; through a server, up to 100 [default: 100 in a table for
-    /// people, otherwise the maximum]
+    /// List at most N records, up to 1000; through a server, up to 100 [default: 100 with
+    /// --format table, otherwise the maximum]
     #[arg(long, value_name = "N", value_parser = page)]
     pub(crate) limit: Option<usize>,
     #[command(flatten)]
@@ -299,7 +299,7 @@ pub(crate) struct HistoryArgs {
     /// Only operations on records whose keys have this prefix
     #[arg(long, conflicts_with = "key")]
     pub(crate) prefix: Option<String>,
-    /// Show at most N transactions [default: 20 in a table, otherwise all]
+    /// Show at most N transactions [default: 20 with --format table, otherwise all]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) limit: Option<usize>,
     /// Show the whole history

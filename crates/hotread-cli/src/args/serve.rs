@@ -2,7 +2,7 @@
 //! made from `config/setting.rs`.
 
 use super::format::FormatArgs;
-use super::values::time;
+use super::values::{duration, time};
 use crate::config::Given;
 use clap::{Args, Subcommand, ValueHint};
 use hotread_proto::{TableName, Timestamp};
@@ -87,7 +87,7 @@ Examples:
   hotread token create api --role read --table flags --table prices
   hotread token create ci --role write --ttl 90d")]
     Create {
-        /// Human-readable name of its holder: A-Z a-z 0-9 . _ -
+        /// Name of its holder, of A-Z a-z 0-9 . _ -
         name: String,
         /// Permissions; each role includes those before it
         #[arg(long, value_name = "read|write|admin")]
@@ -99,7 +99,7 @@ Examples:
         #[arg(long, value_name = "TIME", conflicts_with = "ttl", value_parser = time)]
         expires_at: Option<Timestamp>,
         /// Time until the token expires: 12h, 90d
-        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        #[arg(long, value_name = "TIME", value_parser = duration)]
         ttl: Option<Duration>,
     },
     /// List the tokens, without their secrets

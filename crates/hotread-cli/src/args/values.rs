@@ -2,6 +2,7 @@
 
 use hotread_proto::{InvalidTimestamp, Position, Timestamp};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Parses a number of bytes: `4096`, `64KiB`, `256MiB`, `1GiB`; with `kB`, `MB`, `GB` in steps of 1000.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
@@ -40,6 +41,12 @@ pub(super) fn page(text: &str) -> Result<usize, String> {
             hotread_store::MAX_PAGE
         )),
     }
+}
+
+/// Parses a duration: `90s`, `1h`, `7d`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "give a number with its unit, such as 90s, 1h or 7d".to_owned())
 }
 
 /// Parses a time; a date alone is the beginning of that day in UTC.

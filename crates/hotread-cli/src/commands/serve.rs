@@ -14,6 +14,7 @@ use hotread_store::Store;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -122,7 +123,9 @@ async fn serve(
     let address = listener
         .local_addr()
         .context("the listener has no address")?;
-    server.check_address(address).map_err(with_commands)?;
+    server
+        .check_address(address)
+        .map_err(|error| with_commands(error, store.path()))?;
     // Installed before the first line on stdout, so that no signal that follows it is missed.
     let stop = exit::signalled([SignalKind::interrupt(), SignalKind::terminate()])?;
     let hangups = signal(SignalKind::hangup()).context("cannot wait for signals")?;
@@ -145,7 +148,7 @@ async fn serve(
 }
 
 /// Returns the error that keeps a server from serving other machines, with the commands to type.
-fn with_commands(error: ServeError) -> anyhow::Error {
+fn with_commands(error: ServeError, db: &Path) -> anyhow::Error {
     let ServeError::OtherMachines {
         no_tokens,
         no_plaintext,
@@ -154,8 +157,9 @@ fn with_commands(error: ServeError) -> anyhow::Error {
     else {
         return error.into();
     };
-    let create = no_tokens.then_some("`hotread token create ops --role admin`");
-    let allow = no_plaintext.then_some("`--allow-plaintext`");
+    let db = db.display();
+    let create = no_tokens.then(|| format!("`hotread token create ops --role admin --db {db}`"));
+    let allow = no_plaintext.then(|| "`--allow-plaintext`".to_owned());
     let typed: Vec<_> = create.into_iter().chain(allow).collect();
     let message = format!("{error}. Type {}", typed.join(" and add "));
     Failure::new(error.code(), message).into()

@@ -46,9 +46,10 @@ fn a_file_that_is_bad_from_the_start_leaves_nothing_behind() {
         .run(&["import", "t", ".", "--format", "csv", "--key", "a"])
         .failed(1, "directory");
     let empty = place.file("empty.csv", "");
-    place
-        .run(&["import", "t", &empty, "--key", "a"])
-        .failed(2, "no header");
+    place.run(&["import", "t", &empty, "--key", "a"]).failed(
+        2,
+        "the file is empty; to import no rows, name the columns with --columns",
+    );
     assert!(!place.db().exists());
 }
 

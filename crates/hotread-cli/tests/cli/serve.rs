@@ -81,9 +81,8 @@ fn what_keeps_a_server_from_starting_is_said_in_one_line() {
     assert_eq!(ran.code, 5, "{ran:?}");
     // All requirements are named at once, with commands to type, and no address is printed.
     for said in [
-        "no tokens",
-        "nothing would be encrypted",
-        "hotread token create",
+        "two things are missing, an admin token and encryption",
+        "hotread token create ops --role admin --db ",
         "--allow-plaintext",
     ] {
         assert!(ran.err.contains(said), "{said}: {ran:?}");
@@ -91,7 +90,7 @@ fn what_keeps_a_server_from_starting_is_said_in_one_line() {
     assert_eq!(ran.out, "");
     let ran = other.run(&["serve", "--listen", "0.0.0.0:0", "--allow-plaintext"]);
     assert!(
-        ran.err.contains("no tokens") && !ran.err.contains("encrypted:"),
+        ran.err.contains("an admin token is missing") && !ran.err.contains("encryption"),
         "{ran:?}"
     );
     assert_eq!((ran.code, ran.out.as_str()), (5, ""));

@@ -17,13 +17,11 @@ pub enum ImportError {
     Io(#[from] io::Error),
     /// The text begins with a NUL and another byte, in either order, as UTF-16 does.
     #[error(
-        "the file has NUL bytes, as UTF-16 without a byte order mark has; name its encoding, such as utf-16le"
+        "the file has NUL bytes, as UTF-16 (utf-16le or utf-16be) without a byte order mark has; name its encoding"
     )]
     NulBytes,
     /// A file of fields does not begin with the names of its columns.
-    #[error(
-        "there is no header: the file has no rows; give the columns' names, or a file with a header"
-    )]
+    #[error("the file is empty; to import no rows, name the columns")]
     NoHeader,
     /// The header is longer than a row may be.
     #[error("the header has more than {MAX_ROW_BYTES} bytes; is this a CSV file?")]
@@ -92,19 +90,17 @@ pub enum ImportError {
         line: u64,
     },
     /// The text around the rows is not JSON.
-    #[error(
-        "line {line}: not JSON: {expected} should be here; give a file of JSON, or its other format"
-    )]
+    #[error("line {line}: not JSON: {reason}; check the format")]
     NotJson {
         /// The line.
         line: u64,
-        /// The expected text.
-        expected: &'static str,
+        /// The reason.
+        reason: &'static str,
     },
     /// The JSON is an object without an array of rows.
     #[error(
-        "the object has no array{}; name the member that has the rows, or read the file as \
-         newline-delimited JSON, if it has an object on each line",
+        "the object has no array{}; if each line is an object, the format is ndjson; \
+         otherwise name the rows' member",
         named(.member.as_deref())
     )]
     NoArray {
@@ -113,7 +109,7 @@ pub enum ImportError {
     },
     /// The JSON is an object with several arrays.
     #[error(
-        "the object has a second array, in the member {:?} behind {:?}; name the one that has the rows",
+        "the object has a second array, in the member {:?} after {:?}; name the rows' member",
         cut(.second), cut(.first)
     )]
     SecondArray {
@@ -285,8 +281,8 @@ pub enum RowReason {
     NotObject,
     /// A required field is missing.
     #[error(
-        "the field {field:?} is missing; each row needs a key and a value, unless it is named which \
-         of its members are the key"
+        "the field {field:?} is missing; give each row a key and a value, or name the members that \
+         are the key"
     )]
     MissingField {
         /// Its name.

@@ -116,16 +116,16 @@ impl Array {
                 State::End => {
                     return match self.next_byte(source)? {
                         None => Ok(None),
-                        Some(_) => Err(self.wrong("nothing behind its end")),
+                        Some(_) => Err(self.wrong("there is more text after the end of the JSON")),
                     };
                 }
             }
         }
     }
 
-    fn wrong(&self, expected: &'static str) -> ImportError {
+    fn wrong(&self, reason: &'static str) -> ImportError {
         let line = self.line;
-        ImportError::NotJson { line, expected }
+        ImportError::NotJson { line, reason }
     }
 
     /// Returns the next byte that is not blank, without taking it.
@@ -148,8 +148,8 @@ impl Array {
         self.state = match opening {
             Some(b'[') if !self.asked => State::Elements,
             Some(b'{') => State::Members,
-            _ if self.asked => return Err(self.wrong("an object")),
-            _ => return Err(self.wrong("an array or an object")),
+            _ if self.asked => return Err(self.wrong("an object should be here")),
+            _ => return Err(self.wrong("an array or an object should be here")),
         };
         self.in_object = opening == Some(b'{');
         source.take(1);
@@ -169,7 +169,7 @@ impl Array {
                 Ok(true)
             }
             Some(_) if first => Ok(true),
-            _ => Err(self.wrong("a comma or the closing bracket")),
+            _ => Err(self.wrong("a comma or the closing bracket should be here")),
         }
     }
 
@@ -184,16 +184,16 @@ impl Array {
             };
         }
         if self.next_byte(source)? != Some(b'"') {
-            return Err(self.wrong("a member's name"));
+            return Err(self.wrong("a member's name should be here"));
         }
         let Extent::Whole(bytes) = self.extent(source)? else {
-            return Err(self.wrong("a member's name of usual length"));
+            return Err(self.wrong("a member's name is too long"));
         };
         let name: String = serde_json::from_slice(&source.unread()[..bytes])
-            .map_err(|_| self.wrong("a member's name"))?;
+            .map_err(|_| self.wrong("a member's name should be here"))?;
         source.take(bytes);
         if self.next_byte(source)? != Some(b':') {
-            return Err(self.wrong("a colon"));
+            return Err(self.wrong("a colon should be here"));
         }
         source.take(1);
         let is_array = self.next_byte(source)? == Some(b'[');
@@ -237,7 +237,7 @@ impl Array {
             return Ok(None);
         }
         if self.next_byte(source)?.is_none() {
-            return Err(self.wrong("an element"));
+            return Err(self.wrong("an element should be here"));
         }
         self.items += 1;
         let at = At {
@@ -332,7 +332,7 @@ impl Array {
                 let scalar = depth == 0 && !in_string && seen > 0;
                 return match scalar && skipped == 0 {
                     true => Ok(Extent::Whole(seen)),
-                    false => Err(self.wrong("the end of what begins before")),
+                    false => Err(self.wrong("the file ends inside an object or array")),
                 };
             }
         }

@@ -27,7 +27,8 @@ pub(super) fn unreadable(error: &ImportError, name: &str, done: &str) -> anyhow:
             Some(" with --member NAME")
         }
         ImportError::NulBytes => Some(" with --encoding NAME"),
-        ImportError::InvalidOptions { .. } | ImportError::NoHeader => Some(""),
+        ImportError::NoHeader => Some(" with --columns A,B,…"),
+        ImportError::InvalidOptions { .. } => Some(""),
         _ => None,
     };
     match usage {

@@ -48,11 +48,11 @@ fn bad_lines_of_json_say_why() {
         ),
         (
             r#"{"value":1}"#,
-            r#"the field "key" is missing; each row needs a key and a value, unless it is named which of its members are the key"#,
+            r#"the field "key" is missing; give each row a key and a value, or name the members that are the key"#,
         ),
         (
             r#"{"key":"a"}"#,
-            r#"the field "value" is missing; each row needs a key and a value, unless it is named which of its members are the key"#,
+            r#"the field "value" is missing; give each row a key and a value, or name the members that are the key"#,
         ),
         (
             r#"{"key":"a","key":"b","value":1}"#,
@@ -218,17 +218,17 @@ fn what_is_no_array_of_rows_is_refused() {
         ("[1", 1, "a comma or the closing bracket"),
         ("[1 2]", 1, "a comma or the closing bracket"),
         ("[1,", 1, "an element"),
-        ("[{\"a\":1", 0, "the end of what begins before"),
-        ("[] []", 0, "nothing behind its end"),
+        ("[{\"a\":1", 0, "the file ends inside an object or array"),
+        ("[] []", 0, "there is more text after the end of the JSON"),
         (
             "{\"key\":\"a\",\"value\":1}\n{}",
             0,
-            "has no array; name the member",
+            "has no array; if each line is an object",
         ),
         (
             "{\"a\":[1],\"b\":[2]}",
             1,
-            "a second array, in the member \"b\" behind \"a\"",
+            "a second array, in the member \"b\" after \"a\"",
         ),
         ("{a:1}", 0, "a member's name"),
         ("{\"a\" 1}", 0, "a colon"),
