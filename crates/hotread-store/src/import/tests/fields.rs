@@ -112,8 +112,8 @@ fn headers_and_options_are_checked() {
         r#"no column is named "c"; name one of "a", "b""#
     );
     assert!(error(",b\n", Options::new(Format::Fields)).contains(r#"name one of "", "b""#));
-    assert!(error("", csv("a")).contains("no header"));
-    assert!(error("\n\r\n", csv("a")).contains("no header"));
+    assert!(error("", csv("a")).contains("the file is empty"));
+    assert!(error("\n\r\n", csv("a")).contains("the file is empty"));
     assert!(error("a,b,a\n", csv("b")).contains(r#"two columns are named "a""#));
     assert!(error(&",".repeat(MAX_COLUMNS), csv("b")).contains("4097 columns"));
     assert!(error(&"a".repeat(MAX_ROW_BYTES + 1), csv("b")).contains("header has more"));
