@@ -349,7 +349,6 @@ fn binary() -> &'static Path {
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             // Distributed builds are optimised across crates; fat LTO would take longer.
             .env("CARGO_PROFILE_RELEASE_LTO", "thin")
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3")
             // Flags of the build under test (coverage, sanitizers) are not those of a release.
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
