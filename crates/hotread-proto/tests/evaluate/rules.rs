@@ -16,13 +16,18 @@ fn plain_put(name: &str, json: &str) -> Put {
     )
 }
 
-fn commit(view: &mut MapView, body: Body) -> Change {
+/// Evaluates an entry without an author.
+fn asked(view: &mut MapView, body: Body) -> Outcome {
     let entry = Entry {
         at: Timestamp::EPOCH,
         actor: None,
         body,
     };
-    match evaluate(view, &entry).unwrap() {
+    evaluate(view, &entry).unwrap()
+}
+
+fn commit(view: &mut MapView, body: Body) -> Change {
+    match asked(view, body) {
         Outcome::Committed(change) => {
             view.apply(&change);
             change
@@ -38,18 +43,7 @@ fn limits_come_before_ids_and_ids_before_preconditions() {
     let first = Txn::new().id(id.clone()).put(plain_put("a", "1"));
     let first = first.if_absent(Key::new("a").unwrap());
     commit(&mut view, Body::Txn(first.clone()));
-    let ask = |view: &mut MapView, txn: Txn| {
-        let (at, body) = (Timestamp::EPOCH, Body::Txn(txn));
-        evaluate(
-            view,
-            &Entry {
-                at,
-                actor: None,
-                body,
-            },
-        )
-        .unwrap()
-    };
+    let ask = |view: &mut MapView, txn: Txn| asked(view, Body::Txn(txn));
 
     // Its precondition does not hold any longer, which must not matter.
     assert!(matches!(
@@ -103,17 +97,8 @@ fn a_transaction_and_a_replacement_with_one_id_are_two_bodies() {
         id: Some(id),
         ..Replace::new(vec![plain_put("a", "1")])
     });
-    let at = Timestamp::EPOCH;
     assert!(matches!(
-        evaluate(
-            &mut view,
-            &Entry {
-                at,
-                actor: None,
-                body
-            }
-        )
-        .unwrap(),
+        asked(&mut view, body),
         Outcome::Refused(Refusal::IdReused { seq: 1, .. })
     ));
 }
@@ -202,19 +187,7 @@ fn what_changes_nothing_takes_a_number_unless_it_is_an_expiry() {
     assert_ne!(change.digest, digest);
 
     let body = Body::Expire(vec![(Key::new("a").unwrap(), 1)]);
-    let at = Timestamp::EPOCH;
-    assert!(matches!(
-        evaluate(
-            &mut view,
-            &Entry {
-                at,
-                actor: None,
-                body
-            }
-        )
-        .unwrap(),
-        Outcome::Nothing
-    ));
+    assert!(matches!(asked(&mut view, body), Outcome::Nothing));
 }
 
 #[test]
@@ -242,14 +215,7 @@ fn a_replacement_is_refused_for_what_it_would_delete() {
     let mut view = MapView::new(&None);
     let records = |count: u32| (0..count).map(|n| plain_put(&n.to_string(), "1")).collect();
     commit(&mut view, Body::Replace(Replace::new(records(40))));
-    let ask = |view: &mut MapView, new: Replace| {
-        let entry = Entry {
-            at: Timestamp::EPOCH,
-            actor: None,
-            body: Body::Replace(new),
-        };
-        evaluate(view, &entry).unwrap()
-    };
+    let ask = |view: &mut MapView, new: Replace| asked(view, Body::Replace(new));
     let refusal = |outcome| match outcome {
         Outcome::Refused(refusal) => Some(refusal),
         _ => None,
@@ -288,13 +254,8 @@ fn a_replacement_of_an_older_state_is_refused() {
     let mut view = MapView::new(&None);
     let new = Replace::new(vec![plain_put("a", "1")]).if_seq(0);
     commit(&mut view, Body::Replace(new.clone()));
-    let again = Entry {
-        at: Timestamp::EPOCH,
-        actor: None,
-        body: Body::Replace(new),
-    };
     assert!(matches!(
-        evaluate(&mut view, &again).unwrap(),
+        asked(&mut view, Body::Replace(new)),
         Outcome::Refused(Refusal::TableSeq {
             expected: 0,
             actual: 1
@@ -326,17 +287,7 @@ fn a_comparison_counts_what_changes_and_holds_for_its_state_only() {
 
     commit(&mut view, Body::Txn(Txn::new().put(plain_put("b", "2"))));
     let body = Body::Compared(few);
-    let at = Timestamp::EPOCH;
-    match evaluate(
-        &mut view,
-        &Entry {
-            at,
-            actor: None,
-            body,
-        },
-    )
-    .unwrap()
-    {
+    match asked(&mut view, body) {
         Outcome::Refused(Refusal::Outdated) => {}
         other => panic!("{other:?}"),
     }
@@ -350,12 +301,7 @@ fn a_repeated_replacement_is_answered_before_its_condition() {
         ..Replace::new(vec![plain_put("a", "1")]).if_seq(0)
     };
     let first = commit(&mut view, Body::Replace(new.clone()));
-    let again = Entry {
-        at: Timestamp::EPOCH,
-        actor: None,
-        body: Body::Replace(new),
-    };
-    match evaluate(&mut view, &again).unwrap() {
+    match asked(&mut view, Body::Replace(new)) {
         Outcome::Repeated(committed) => assert_eq!(committed, first.committed()),
         other => panic!("{other:?}"),
     }
