@@ -78,20 +78,20 @@ impl<'a> Display<'a> {
         self.text("\n")?;
         let text = self.laid_out([0, 0], &[text]);
         let text = self.painted(&text, Style::Bold);
-        self.text(&(text + "\n"))
+        self.line(&text)
     }
 
     /// Prints a paragraph.
     pub(super) fn prose(&mut self, text: &str) -> Result<()> {
         let text = self.laid_out([INDENT, 0], &[text]);
-        self.text(&(text + "\n"))
+        self.line(&text)
     }
 
     /// Prints a figure or a fact with its label.
     pub(super) fn value(&mut self, name: &str, value: &str) -> Result<()> {
         let label = LABEL.min(usize::from(self.width) / 3);
         let text = self.laid_out([INDENT, 2], &[&format!("{name:label$}"), value]);
-        self.text(&(text + "\n"))
+        self.line(&text)
     }
 
     /// Prints figures in columns, the first of which names the rows. No figure is split, however narrow
@@ -103,13 +103,13 @@ impl<'a> Display<'a> {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        self.text(&(table.trim_fmt() + "\n"))
+        self.line(&table.trim_fmt())
     }
 
     /// Prints a command to type.
     pub(super) fn command(&mut self, command: &str) -> Result<()> {
         let command = self.painted(&format!("$ {}", escape(command)), Style::Dim);
-        self.text(&format!("   {command}\n"))
+        self.line(&format!("   {command}"))
     }
 
     /// Prints a claim, and whether it is true.
@@ -120,7 +120,7 @@ impl<'a> Display<'a> {
         };
         let line = self.laid_out([INDENT, 1], &[mark, text]);
         let line = line.replacen(mark, &self.painted(mark, style), 1);
-        self.text(&(line + "\n"))
+        self.line(&line)
     }
 
     /// Prints the verdict.
@@ -129,7 +129,7 @@ impl<'a> Display<'a> {
         let style = if ok { Style::Good } else { Style::Bad };
         let text = self.laid_out([INDENT, 0], &[text]);
         let text = self.painted(&self.painted(&text, style), Style::Bold);
-        self.text(&(text + "\n"))
+        self.line(&text)
     }
 
     /// Returns cells next to each other as lines of text, wrapped where they do not fit.
@@ -156,6 +156,10 @@ impl<'a> Display<'a> {
             column.set_padding((gaps[at.min(1)], 0));
         }
         table
+    }
+
+    fn line(&mut self, text: &str) -> Result<()> {
+        self.text(&format!("{text}\n"))
     }
 
     fn text(&mut self, text: &str) -> Result<()> {
