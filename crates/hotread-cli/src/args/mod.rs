@@ -407,7 +407,10 @@ pub(crate) struct ExportArgs {
 /// # Errors
 /// If they are wrong, or ask for help.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
-    let matches = command().try_get_matches()?;
+    // Laying out all help texts takes longer than parsing, so it waits until one of them is shown.
+    let matches = definition()
+        .try_get_matches()
+        .or_else(|_| command().try_get_matches())?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     cli.global.given = Given::of(&matches);
     Ok(cli)
