@@ -95,7 +95,14 @@ impl Store {
         Ok(())
     }
 
-    /// Atomically re-encrypts a sealed table with a new passphrase. Begins a new epoch without history,
+    /// Returns `true` if this store was opened with the passphrase.
+    #[must_use]
+    pub fn has_passphrase(&self, passphrase: &Passphrase) -> bool {
+        let own = self.0.passphrase.as_ref();
+        own.is_some_and(|own| own.is(passphrase))
+    }
+
+    /// Atomically re-encrypts a sealed table with a new passphrase, or with new keys under the same one. Begins a new epoch without history,
     /// and forgets the transaction ids. Takes memory and time for the whole table, regardless of the size of
     /// the rest of the file; writes to other tables wait in the meantime.
     ///
