@@ -362,8 +362,12 @@ fn position(tables: &Tables, table: &TableName, at: Since) -> Result<Position> {
     };
     let head = tables.table(table)?.position;
     if seq > head.seq {
-        let message = format!("the last transaction of table {table} is {}", head.seq);
-        return Err(Failure::new(Code::BadRequest, message).into());
+        let message = format!(
+            "table {table} has no transaction {seq} yet, the last one is {}; give that or an earlier one",
+            head.seq
+        );
+        // The code for a position that a table was never at.
+        return Err(Failure::new(Code::EpochChanged, message).into());
     }
     Ok(Position { seq, ..head })
 }
