@@ -176,7 +176,13 @@ fn rekey(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Out
         }
     };
     session.warn_if_short(&new);
+    let stays = store.has_passphrase(&new);
     let info = store.rekey(table, &new)?;
+    if stays {
+        session.note(
+            "the new passphrase is the old one: the table has new keys, and its passphrase stays",
+        );
+    }
     let line = format!("table {table} was rekeyed, and is at {}", info.position);
     session.answer(&info, &line, out)?;
     // The table is rekeyed even if this fails.

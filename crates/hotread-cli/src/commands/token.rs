@@ -2,9 +2,10 @@
 
 use super::{Mode, Session, from_now};
 use crate::args::{FormatArgs, TokenCmd};
+use crate::exit;
 use crate::output::Out;
 use anyhow::Result;
-use hotread_proto::{TableName, TokenInfo};
+use hotread_proto::{Code, TableName, TokenInfo};
 
 pub(super) fn run(session: &Session, command: TokenCmd, out: &mut Out) -> Result<()> {
     match command {
@@ -19,6 +20,16 @@ pub(super) fn run(session: &Session, command: TokenCmd, out: &mut Out) -> Result
             let only = (!tables.is_empty()).then_some(tables);
             let tables = session.tables(Mode::Create)?;
             let created = tables.create_token(&name, role, only, expires_at)?;
+            for table in created.info.tables.iter().flatten() {
+                match tables.table(table) {
+                    Err(error) if exit::body(&error).code == Code::UnknownTable => {
+                        session.note(&format!(
+                            "there is no table {table} yet; the token is for it once it is created"
+                        ))
+                    }
+                    _ => {}
+                }
+            }
             session.note(&format!(
                 "token {} was created; this is its secret, which is not kept and cannot be shown again",
                 created.info.id

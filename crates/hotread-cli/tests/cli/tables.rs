@@ -248,6 +248,18 @@ fn sealed_tables_need_their_passphrase() {
     with(&one, &["get", "s", "a"]).failed(5, "the passphrase is not the table's");
     assert_eq!(with(&two, &["get", "s", "a"]).ok(), "\"secret-value\"\n");
     with(&two, &["table", "rekey", "s"]).failed(2, "--new-passphrase-file");
+    let same = with(
+        &two,
+        &["table", "rekey", "s", "--new-passphrase-file", &two],
+    );
+    assert!(same.out.contains("was rekeyed"), "{same:?}");
+    assert_eq!(
+        (same.code, same.err.as_str()),
+        (
+            0,
+            "the new passphrase is the old one: the table has new keys, and its passphrase stays\n"
+        )
+    );
     place.run(&["table", "create", "plain"]).ok();
     with(&one, &["table", "rekey", "plain"]).failed(1, "is not sealed");
 }
