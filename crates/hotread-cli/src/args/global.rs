@@ -32,7 +32,7 @@ pub(crate) struct Global {
     #[arg(
         long,
         global = true,
-        visible_alias = "colour",
+        alias = "colour",
         value_name = "WHEN",
         default_value = "auto",
         hide_default_value = true

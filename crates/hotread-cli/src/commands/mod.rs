@@ -170,6 +170,12 @@ impl Session {
         }
     }
 
+    /// Returns `true` if the command is about to create the database. Its request is checked before, so that
+    /// a refusal leaves no database behind.
+    pub(crate) fn begins(&self) -> bool {
+        self.file().is_some_and(|file| !file.exists())
+    }
+
     /// Returns the path of the database.
     pub(crate) fn db(&self) -> Result<&Path> {
         Ok(self.file().ok_or_else(|| self.unsaid())?)

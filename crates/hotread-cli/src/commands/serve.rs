@@ -35,9 +35,9 @@ pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Resu
     session.or_file(config.db.clone(), config.passphrase_file.clone());
     // A database is created last, so that a refusal leaves none behind.
     let db = session.db()?;
-    let existing = match db.exists() || !config.create {
-        true => Some(open(session, &config)?),
-        false => None,
+    let existing = match session.begins() && config.create {
+        true => None,
+        false => Some(open(session, &config)?),
     };
     raise_file_limit();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

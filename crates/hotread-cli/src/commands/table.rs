@@ -5,7 +5,7 @@ use crate::args::{AlterArgs, CreateArgs, FormatArgs, TableCmd};
 use crate::output::{Out, count, grouped};
 use anyhow::{Context, Result};
 use hotread_proto::{TableName, Value};
-use hotread_store::{Passphrase, TableError, TableInfo, TableOptions};
+use hotread_store::{Passphrase, Store, TableError, TableInfo, TableOptions};
 use std::io::Write;
 use std::path::Path;
 
@@ -30,6 +30,9 @@ fn create(session: &Session, args: CreateArgs, out: &mut Out) -> Result<()> {
         schema: args.schema.as_deref().map(read_schema).transpose()?,
         ..args.history.alter().of(&TableOptions::default())
     };
+    if session.begins() {
+        Store::check_options(&options)?;
+    }
     let tables = match args.sealed {
         true => session.tables_to_seal()?,
         false => session.tables(Mode::Create)?,

@@ -6,6 +6,7 @@ use crate::exit;
 use crate::output::Out;
 use anyhow::Result;
 use hotread_proto::{Code, TableName, TokenInfo};
+use hotread_store::Store;
 
 pub(super) fn run(session: &Session, command: TokenCmd, out: &mut Out) -> Result<()> {
     match command {
@@ -18,6 +19,9 @@ pub(super) fn run(session: &Session, command: TokenCmd, out: &mut Out) -> Result
         } => {
             let expires_at = expires_at.or_else(|| ttl.map(from_now));
             let only = (!tables.is_empty()).then_some(tables);
+            if session.begins() {
+                Store::check_first_token(&name, role, only.clone(), expires_at)?;
+            }
             let tables = session.tables(Mode::Create)?;
             let created = tables.create_token(&name, role, only, expires_at)?;
             for table in created.info.tables.iter().flatten() {

@@ -5,15 +5,13 @@ use std::env;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
-/// Use of colour, as `--color` chooses it.
+/// Use of colour, as `--color` chooses it. The option's own text explains the values: texts of their own would
+/// spread the help of every command over several screens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {
-    /// On a terminal, unless NO_COLOR, CLICOLOR=0 or TERM=dumb is set
     #[default]
     Auto,
-    /// Always, even in files and pipes
     Always,
-    /// Never
     Never,
 }
 

@@ -61,6 +61,8 @@ fn each_command_explains_itself_and_ends_with_examples() {
             assert!(widest <= Some(120), "{command:?}: {widest:?}");
         }
     }
+    let [short, long] = ["-h", "--help"].map(|flag| run(&["get", flag]).ok());
+    assert_eq!(short, long, "no option spreads the help of all commands");
     for args in [&["--help"][..], &["-h"], &["help"]] {
         let help = run(args).ok();
         let (_, after) = help.split_once("\nExit codes:\n  0  done\n").expect(&help);

@@ -265,6 +265,43 @@ fn sealed_tables_need_their_passphrase() {
 }
 
 #[test]
+fn a_refused_table_or_token_begins_no_database() {
+    let place = Place::new();
+    let schema = place.file("schema.json", r#"{"type": "objekt"}"#);
+    let passphrase = place.file("passphrase", "six random words are a passphrase\n");
+    let create = ["table", "create", "t"];
+    let token = ["token", "create"];
+    let sealed = ["--sealed", "--search", "--passphrase-file", &passphrase];
+    for (args, words) in [
+        (
+            [&create[..], &["--schema", &schema]].concat(),
+            "JSON Schema",
+        ),
+        ([&create[..], &sealed].concat(), "omit one of the two"),
+        (
+            [&token[..], &["x", "--role", "read"]].concat(),
+            "the first token",
+        ),
+        (
+            [&token[..], &["x", "--role", "admin", "--ttl", "1h"]].concat(),
+            "the first token",
+        ),
+        (
+            [&token[..], &["x", "--role", "admin", "--table", "t"]].concat(),
+            "the first token",
+        ),
+        (
+            [&token[..], &["x y", "--role", "admin"]].concat(),
+            "a token's name",
+        ),
+    ] {
+        place.run(&args).failed(1, words);
+        assert!(!place.db().exists(), "{args:?}");
+    }
+    place.run(&create).ok();
+}
+
+#[test]
 fn migrations_go_down_and_up() {
     let place = Place::with_table();
     place.run(&["set", "t", "a", "1", "--category", "c"]).ok();
