@@ -11,13 +11,18 @@ mod log;
 mod output;
 
 use clap_complete::CompleteEnv;
-use output::Out;
+use output::{Out, colour};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Answers a shell that asks for completions; nothing may be printed before.
     CompleteEnv::with_factory(commands::complete::definition).complete();
-    let cli = match args::parse() {
+    let parsed = args::parse();
+    colour::choose(match &parsed {
+        Ok(cli) => cli.global.color,
+        Err(_) => args::colour_so_far(),
+    });
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let before_data = std::env::args_os().skip(1).take_while(|arg| arg != "--");

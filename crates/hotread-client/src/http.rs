@@ -49,7 +49,7 @@ enum Again<'a> {
     Harmless,
     /// The request is a transaction with this id, which is applied once.
     Once(&'a TxnId),
-    /// A repetition has an effect of its own. If the request was sent and not answered, the error has this
+    /// A repetition has an effect of its own, so the request is sent once. If the request was sent and not answered, the error has this
     /// text, which says how to find out.
     Never(&'static str),
 }
@@ -134,10 +134,6 @@ struct Failed {
 impl Endpoint {
     /// Sends a request, and reads the answer. Repeats a request where that is harmless.
     pub(crate) async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
-        let attempts = match call.again {
-            Again::Never(_) => 1,
-            Again::Harmless | Again::Once(_) => ATTEMPTS,
-        };
         let mut perhaps = false;
         let mut wait = FIRST_WAIT;
         for attempt in 1.. {
@@ -146,7 +142,12 @@ impl Endpoint {
                 Err(failed) => failed,
             };
             perhaps |= failed.perhaps;
-            if !failed.passing || attempt >= attempts {
+            let may_repeat = match call.again {
+                // Without a connection, nothing was sent.
+                Again::Never(_) => !failed.perhaps && matches!(failed.error, Error::Unreachable(_)),
+                Again::Harmless | Again::Once(_) => failed.passing,
+            };
+            if !may_repeat || attempt >= ATTEMPTS {
                 // After an attempt that may have been carried out, only an answer about this transaction
                 // tells the outcome.
                 let unknown = perhaps && !failed.settles;

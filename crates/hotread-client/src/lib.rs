@@ -110,8 +110,8 @@
 //! - Every write has a random id and is repeated with it, so that it is applied once or not at all. Only
 //!   the answer of a HotRead server counts: the answer of a proxy in its place (504, a page of HTML) leads
 //!   to another attempt, and finally to [`Error::CommitUnknown`], which carries the id: retry with it.
-//!   Changes without an id (creating and dropping tables, tokens) are sent once; if the answer is lost,
-//!   they fail with [`Error::OutcomeUnknown`]. The key of a returned record is compared with the requested
+//!   Changes without an id (creating and dropping tables, tokens) are sent once, which may take several
+//!   attempts to connect; if the answer is lost, they fail with [`Error::OutcomeUnknown`]. The key of a returned record is compared with the requested
 //!   one.
 //! - Tokens can be replaced while the program runs: see [`token_file`](ClientBuilder::token_file).
 //! - All queues are bounded. If readers do not release old copies, the replica stops reading from the

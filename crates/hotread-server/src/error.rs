@@ -63,7 +63,11 @@ impl Failure {
 }
 
 impl From<ErrorBody> for Failure {
-    fn from(body: ErrorBody) -> Self {
+    fn from(mut body: ErrorBody) -> Self {
+        if matches!(body.code, Code::Sealed | Code::WrongPassphrase) {
+            // The store's message ends with the advice to give a passphrase, which no caller can.
+            body.message.push_str(" when starting the server");
+        }
         Self {
             body: Box::new(body),
             status: None,

@@ -7,6 +7,7 @@ use crate::error::Failure;
 use crate::http::{self, answer};
 use crate::limits::MAX_BUFFER_BYTES;
 use crate::metrics::count;
+use crate::options::Options;
 use crate::socket::Socket;
 use crate::state::{AppState, Drain, stopping};
 use crate::work;
@@ -160,16 +161,30 @@ pub(crate) async fn serve(
 }
 
 pub(crate) fn check_address(state: &AppState, address: SocketAddr) -> Result<(), ServeError> {
-    let no_tokens = !state.store.has_tokens();
-    let no_plaintext = !state.settings().options.allow_plaintext;
-    if is_loopback(address) || !(no_tokens || no_plaintext) {
-        return Ok(());
+    let settings = state.settings();
+    settings
+        .options
+        .check_address(address, state.store.has_tokens())
+}
+
+impl Options {
+    /// Checks whether a server with these options may listen at an address, like
+    /// [`Server::check_address`](crate::Server::check_address), but before its store is opened. A store that
+    /// does not exist yet has no tokens.
+    ///
+    /// # Errors
+    /// [`ServeError::OtherMachines`].
+    pub fn check_address(&self, address: SocketAddr, has_tokens: bool) -> Result<(), ServeError> {
+        let (no_tokens, no_plaintext) = (!has_tokens, !self.allow_plaintext);
+        if is_loopback(address) || !(no_tokens || no_plaintext) {
+            return Ok(());
+        }
+        Err(ServeError::OtherMachines {
+            address,
+            no_tokens,
+            no_plaintext,
+        })
     }
-    Err(ServeError::OtherMachines {
-        address,
-        no_tokens,
-        no_plaintext,
-    })
 }
 
 /// Sets the length of the queue of connections to be accepted to the most connections; the system limits it

@@ -9,6 +9,7 @@ use crate::options::Synchronous;
 use crate::wal::{self, WalDamage};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -36,12 +37,25 @@ impl Location {
                 Some(parent) if parent != Path::new("") => parent,
                 _ => Path::new("."),
             };
-            if !parent.is_dir() {
-                let path = parent.to_owned();
-                return Err(OpenError::NoDirectory { path });
+            let unreachable = |path: &Path, source| OpenError::Unreachable {
+                path: path.to_owned(),
+                source,
+            };
+            match std::fs::metadata(parent) {
+                Ok(meta) if meta.is_dir() => {}
+                Err(e) if !is_absent(&e) => return Err(unreachable(parent, e)),
+                _ => {
+                    let path = parent.to_owned();
+                    return Err(OpenError::NoDirectory { path });
+                }
+            }
+            // `x.db/` may name a directory only.
+            if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+                return Err(OpenError::NotAFile { path });
             }
             match std::fs::metadata(&self.path) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Kind::Empty),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Kind::Empty),
+                Err(e) => return Err(unreachable(&path, e)),
                 Ok(meta) if !meta.is_file() => return Err(OpenError::NotAFile { path }),
                 // SQLite treats a single byte as an empty database, and would overwrite it.
                 Ok(meta) if meta.len() == 1 => {
@@ -116,6 +130,14 @@ impl Location {
         let path = self.path.clone();
         OpenError::NoFile { path }
     }
+}
+
+/// Returns `true` if nothing is at the path, or a part of it is not a directory.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// Returns the version of a database that must exist.

@@ -96,6 +96,11 @@ impl Passphrase {
         }
     }
 
+    /// Returns `true` if it is the same as the other one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        *self.0 == *other.0
+    }
+
     /// Returns `true` if it has fewer than [`SHORT_PASSPHRASE_BYTES`]: an attacker with a copy of the
     /// file can try all common passphrases of this length.
     #[must_use]

@@ -238,3 +238,8 @@ impl TokenError {
 }
 
 from_storage! { TokenError::Commit from rusqlite::Error, StorageError; }
+
+/// Returns `true` if the token permits everything everywhere, and does not expire.
+pub(crate) fn is_full_admin(info: &TokenInfo) -> bool {
+    info.allows(None, Role::Admin) && info.expires_at.is_none()
+}

@@ -5,6 +5,7 @@
 
 use hotread_store::import::{
     At, Columns, Delimiter, Detector, Empty, Format, ImportError, Input, Options, RowError, Rows,
+    check_arrays,
 };
 use libfuzzer_sys::fuzz_target;
 

@@ -2,6 +2,7 @@
 
 use super::values::duration;
 use crate::exit::Failure;
+use crate::output::colour::When;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, ValueHint};
 use std::fmt;
@@ -27,6 +28,16 @@ pub(crate) struct Global {
     /// File with the passphrase of sealed tables [default: ask on the terminal]
     #[arg(long, global = true, env = "HOTREAD_PASSPHRASE_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) passphrase_file: Option<PathBuf>,
+    /// Use of colour [default: auto, on terminals unless NO_COLOR or CLICOLOR=0 is set]
+    #[arg(
+        long,
+        global = true,
+        alias = "colour",
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub(crate) color: When,
     /// Longest wait for another process that has the database open for writing
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub(crate) wait: Duration,
@@ -75,6 +86,12 @@ impl Global {
         let said = |(key, path, given)| Some((key, Option::<&Path>::filter(path, is_said)?, given));
         paths.into_iter().filter_map(said)
     }
+}
+
+/// Returns the name of a database that programs with SQLite would not open as a file of this name.
+fn of_sqlite(path: &Path) -> Option<&str> {
+    path.to_str()
+        .filter(|name| *name == ":memory:" || name.starts_with("file:"))
 }
 
 /// Returns `true` if a path is given: an empty one, as by `--db "$UNSET"`, is not.
@@ -133,7 +150,7 @@ impl Global {
     /// If the options conflict with each other or with the command.
     pub(crate) fn place(&self, needs: Needs) -> Result<Place, Failure> {
         let Given { db, url, .. } = self.given;
-        let said = |what| Err(Failure::usage(what));
+        let said = |what: &str| Err(Failure::usage(what));
         let file = self.db.clone().filter(|path| !path.as_os_str().is_empty());
         let server = self.url.clone().filter(|url| !url.is_empty());
         // After `--db "$UNSET"`, falling back to the environment would be wrong.
@@ -142,6 +159,13 @@ impl Global {
         }
         if url && server.is_none() {
             return said("--url is empty; give the server's address");
+        }
+        if let Some(name) = file.as_deref().and_then(of_sqlite) {
+            let message = format!(
+                "{name} is how SQLite names a database that is not at this path; a database is a file here: \
+                 give its path, such as app.db"
+            );
+            return said(&message);
         }
         let place = match (needs, file, server) {
             (Needs::Nothing, ..) => return Ok(Place::Unsaid),
@@ -205,6 +229,7 @@ mod tests {
             url: (set & URL > 0).then(|| "http://a".to_owned()),
             token: None,
             json: false,
+            color: When::Auto,
             wait: Duration::ZERO,
             passphrase_file: None,
             verbose: 0,

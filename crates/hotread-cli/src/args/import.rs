@@ -7,9 +7,12 @@ use std::path::PathBuf;
 
 pub(crate) const IMPORT_HELP: &str = "\
 Formats: CSV and TSV, with a header unless --columns or --no-header says otherwise; the delimiter is
-detected from a first line `sep=;` or from the header. NDJSON: an object on each line. JSON: an array of
-objects, or an object one member of which is such an array. gzip and zstd are detected by their first
-bytes, UTF-8 and UTF-16 by a byte order mark.
+detected from a first line `sep=;` or from the header. A field that begins with a quote ends with its
+closing quote: `\"a\"b` is a bad row. NDJSON: an object on each line. JSON: an array of objects, or an object
+one member of which is such an array; if there are several arrays, nothing is imported without --member.
+Objects are read twice for that; of a pipe, the first 8 MiB are checked. NDJSON without a line is no rows,
+and any other empty file an error. gzip and zstd are detected by their
+first bytes, UTF-8 and UTF-16 by a byte order mark.
 
 Keys: --key names the column or member, or several. All others become the value, an object. Without
 --key, each row is a record as `hotread export` writes it: {\"key\": …, \"value\": …, \"category\"?: …,
@@ -130,7 +133,8 @@ pub(crate) struct ImportArgs {
     #[arg(long)]
     pub(crate) no_header: bool,
     /// CSV: separator of fields; `\t` is a tab, `blanks` any number of spaces and tabs, where the last
-    /// column takes the rest of the line [default: comma, semicolon or tab, by the header]
+    /// column takes the rest of the line [default: comma, semicolon, tab or `|`, by the
+    /// header]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     pub(crate) delimiter: Option<Delimiter>,
     /// CSV: the quotation mark around fields, or `none`
@@ -149,7 +153,8 @@ pub(crate) struct ImportArgs {
     /// CSV: value of an empty field
     #[arg(long, value_name = "WHAT")]
     pub(crate) empty: Option<EmptyField>,
-    /// CSV: types of columns, text, integer, number, boolean or json; `text` alone for all others
+    /// CSV: types of columns, text, integer, number, boolean or json; `text` alone makes all other columns
+    /// text, `auto` alone detects their types [default: auto]
     #[arg(long, value_name = "COLUMN=TYPE,…", value_delimiter = ',', value_parser = type_of)]
     pub(crate) types: Vec<TypeOf>,
     /// Encoding of files without a byte order mark, such as utf-16le or latin1 [default: utf-8]

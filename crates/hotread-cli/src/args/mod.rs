@@ -14,7 +14,7 @@ pub(crate) use demo::{Child, DemoArgs, ShowArgs};
 pub(crate) use follow::WatchArgs;
 pub(crate) use format::{FormatArgs, ListFormat};
 pub(crate) use global::{Global, Needs, Place, Secret};
-pub(crate) use help::{EXIT_CODES, plain};
+pub(crate) use help::{exit_codes, notes_and_examples, plain};
 pub(crate) use import::{EmptyField, FileFormat, ImportArgs, Quote, TypeOf};
 pub(crate) use records::{
     GetArgs, HistoryArgs, LsArgs, RangeArgs, RmArgs, SearchArgs, SetArgs, TxnArgs,
@@ -22,9 +22,10 @@ pub(crate) use records::{
 pub(crate) use serve::{ConfigCmd, LogFormat, ServeArgs, TokenCmd};
 pub(crate) use values::Since;
 
+use crate::output::colour::When;
 use clap::{
     ArgGroup, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
-    ValueHint,
+    ValueEnum, ValueHint,
 };
 use global::Given;
 use hotread_proto::{Alter, TableName};
@@ -52,6 +53,12 @@ pub(crate) const DEFAULT_LISTED: usize = 100;
     arg_required_else_help = true,
     max_term_width = 100,
     after_help = "\
+Commands that only read work while another program has the database open for writing. Commands that
+write go through that program if it is a server: give --url instead of --db.
+
+With --json, answers are JSON, lists are one object per line, and an error is one line of JSON on
+stderr: {\"code\", \"message\", …}.
+
 Examples:
   export HOTREAD_DB=app.db
   hotread table create flags
@@ -61,12 +68,7 @@ Examples:
   hotread ls countries --prefix F
   # in another shell
   hotread serve
-  hotread --url 127.0.0.1:7400 set flags dark-mode false
-
-Commands that only read work while another program has the database open for writing. Commands that
-write go through that program if it is a server: give --url instead of --db.
-With --json, answers are JSON, lists are one object per line, and an error is one line of JSON on
-stderr: {\"code\", \"message\", …}."
+  hotread --url 127.0.0.1:7400 set flags dark-mode false"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -305,7 +307,8 @@ Examples:
     /// Rekey a sealed table with a new passphrase
     #[command(after_help = "\
 Every value is encrypted again, and the table begins a new epoch. The old passphrase comes from
---passphrase-file. Backups made before keep the old one.
+--passphrase-file. Backups made before keep the old one. The same passphrase again gives the table new
+keys only.
 
 Examples:
   hotread table rekey keys --passphrase-file old.txt --new-passphrase-file new.txt")]
@@ -336,6 +339,7 @@ pub(crate) struct CreateArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(override_usage = "hotread table alter [OPTIONS] <TABLE>")]
 #[command(group = ArgGroup::new("what").args(["schema", "no_schema", "search", "no_search", "rename", "history_changes", "history_age", "history_bytes"]).required(true).multiple(true))]
 pub(crate) struct AlterArgs {
     /// The table
@@ -394,7 +398,8 @@ impl KeptArgs {
 pub(crate) struct ExportArgs {
     /// The table
     pub(crate) table: TableName,
-    /// Format of the export [default: by the file's extension; otherwise ndjson]
+    /// Format of the export [default: by the file's extension: .csv, .tsv, .tab, .ndjson, .jsonl,
+    /// .json; ndjson for stdout and files without extension]
     #[arg(long)]
     pub(crate) format: Option<FileFormat>,
     /// Write to this file instead of stdout
@@ -414,6 +419,28 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
     let mut cli = Cli::from_arg_matches(&matches)?;
     cli.global.given = Given::of(&matches);
     Ok(cli)
+}
+
+/// Returns the use of colour that a command line asks for which cannot be parsed, or asks for help.
+pub(crate) fn colour_so_far() -> When {
+    let words: Vec<_> = std::env::args()
+        .skip(1)
+        .take_while(|word| word != "--")
+        .collect();
+    let given = words.iter().enumerate().rev().find_map(|(at, word)| {
+        let name = word
+            .strip_prefix("--color")
+            .or(word.strip_prefix("--colour"))?;
+        match name.strip_prefix('=') {
+            Some(value) => Some(value),
+            None => words
+                .get(at + 1)
+                .map(String::as_str)
+                .filter(|_| name.is_empty()),
+        }
+    });
+    let when = given.map(|value| When::from_str(value, false));
+    when.and_then(Result::ok).unwrap_or_default()
 }
 
 /// Returns the command as it is parsed and explained.

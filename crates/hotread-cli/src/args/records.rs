@@ -34,7 +34,8 @@ with --raw only the value. If some of the keys do not exist, the others are prin
 --raw prints strings as text and ends with a newline, as jq -r does; --string prints the bytes of a
 string and nothing else, and refuses other values.
 
---at shows records as they were after a transaction, within the history.
+--at shows records as they were after a transaction, within the history; with --prefix, they may take 256
+MiB of memory.
 
 Examples:
   hotread get flags dark-mode
@@ -42,6 +43,7 @@ Examples:
   hotread get flags dark-mode light-mode
   hotread get flags --prefix beta/
   hotread get flags dark-mode --at 12
+  hotread get flags --prefix beta/ --at 12
   # the whole record, its seq included
   hotread get flags dark-mode --json --pretty";
 
@@ -88,15 +90,15 @@ The default table shows 100 records; --json and the other formats list all. If a
 so, with --json as an object with \"truncated\" and \"after\". On a terminal long values are shortened, and
 invisible characters are shown as escapes; elsewhere everything is printed in full.
 
+Records are read page by page: a transaction that is committed in between appears in later pages
+only. For one state of a whole table use `hotread export`.
+
 Examples:
   hotread ls flags
   hotread ls flags --prefix beta/ --limit 20
   hotread ls flags --json | jq -r .key
   hotread ls flags --format csv > flags.csv
-  hotread ls flags --keys-only
-
-Records are read page by page: a transaction that is committed in between appears in later pages
-only. For one state of a whole table use `hotread export`.";
+  hotread ls flags --keys-only";
 
 pub(crate) const SEARCH_HELP: &str = "\
 Finds records that contain all the words, ignoring case and accents; a word that ends in * matches
@@ -181,7 +183,7 @@ pub(crate) struct GetArgs {
     #[arg(long, conflicts_with = "keys")]
     pub(crate) prefix: Option<String>,
     /// Show the records as of this transaction: its sequence number, or EPOCH:SEQ
-    #[arg(long, value_name = "SEQ", conflicts_with = "prefix")]
+    #[arg(long, value_name = "SEQ")]
     pub(crate) at: Option<Since>,
     /// Print the text of a JSON string as it is: without quotes, escapes or an added newline
     #[arg(long, conflicts_with = "json")]

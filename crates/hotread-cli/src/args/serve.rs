@@ -82,6 +82,8 @@ pub(crate) enum TokenCmd {
 The first token must have the role admin for all tables, and not expire. From then on a server requires a
 token with every request.
 
+A table that is named with --table need not exist yet; stderr names those that do not.
+
 Examples:
   hotread token create ops --role admin
   hotread token create api --role read --table flags --table prices

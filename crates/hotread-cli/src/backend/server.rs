@@ -45,8 +45,11 @@ impl Remote {
                 body.message = format!("{}: {} ({more})", self.url, body.message);
                 Failure::from(body).into()
             }
-            Error::Api { mut body, .. } if body.code == Code::Sealed => {
-                body.message.push_str(", to the server where it is started");
+            Error::Api { mut body, .. }
+                if matches!(body.code, Code::Sealed | Code::WrongPassphrase) =>
+            {
+                body.message
+                    .push_str(" (`hotread serve --passphrase-file FILE`)");
                 Failure::from(body).into()
             }
             Error::CommitUnknown { ref id, .. } => {

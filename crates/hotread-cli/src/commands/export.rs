@@ -17,21 +17,19 @@ pub(super) fn run(session: &Session, args: &ExportArgs, out: &mut Out) -> Result
         .output
         .as_deref()
         .filter(|file| *file != Path::new("-"));
-    let format = args
-        .format
-        .or_else(|| file.and_then(guess))
-        .unwrap_or(FileFormat::Ndjson);
-    let ending = file.and_then(|file| file.extension()?.to_str());
-    if let Some(ending @ ("gz" | "zst")) = ending {
-        let message = format!(
-            "exports are not compressed; write to stdout, and pipe it through {}",
-            if ending == "gz" { "gzip" } else { "zstd" }
-        );
-        return Err(Failure::usage(message).into());
-    }
     if let (Some(file), Some(db)) = (file, session.file()) {
         not_the_database(db, file)?;
     }
+    if let Some(program) = file.and_then(compressor) {
+        let message =
+            format!("exports are not compressed; write to stdout, and pipe it through {program}");
+        return Err(Failure::usage(message).into());
+    }
+    let format = match (args.format, file) {
+        (None, None) => FileFormat::Ndjson,
+        (Some(format), _) => format,
+        (None, Some(file)) => format_of(file)?,
+    };
     let Whole { position, records } = session
         .tables_for(&args.table, Mode::Read)?
         .whole(&args.table)?;
@@ -48,12 +46,33 @@ pub(super) fn run(session: &Session, args: &ExportArgs, out: &mut Out) -> Result
     Ok(())
 }
 
-fn guess(file: &Path) -> Option<FileFormat> {
-    match Format::of_name(file)? {
-        (Format::Fields, None) => Some(FileFormat::Csv),
-        (Format::Fields, Some(_)) => Some(FileFormat::Tsv),
-        (Format::Json, _) => Some(FileFormat::Json),
-        _ => Some(FileFormat::Ndjson),
+/// Returns the format for a file's name.
+///
+/// # Errors
+/// If the extension is unknown.
+fn format_of(file: &Path) -> Result<FileFormat> {
+    match (Format::of_name(file), file.extension()) {
+        (Some((Format::Fields, None)), _) => Ok(FileFormat::Csv),
+        (Some((Format::Fields, Some(_))), _) => Ok(FileFormat::Tsv),
+        (Some((Format::Json, _)), _) => Ok(FileFormat::Json),
+        (Some(_), _) | (None, None) => Ok(FileFormat::Ndjson),
+        (None, Some(_)) => {
+            let message = format!(
+                "no format has the extension of {}; give .csv, .tsv, .tab, .ndjson, .jsonl or .json, or \
+                 choose with --format csv, tsv, ndjson or json",
+                file.display()
+            );
+            Err(Failure::usage(message).into())
+        }
+    }
+}
+
+/// Returns the program whose files have this extension.
+fn compressor(file: &Path) -> Option<&'static str> {
+    match file.extension()?.to_ascii_lowercase().to_str()? {
+        "gz" => Some("gzip"),
+        "zst" => Some("zstd"),
+        _ => None,
     }
 }
 

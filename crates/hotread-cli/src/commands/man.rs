@@ -21,24 +21,39 @@ pub(super) fn run(dir: &Path, out: &mut Out) -> Result<()> {
 
 /// Writes the pages of a command and its subcommands, and returns their number.
 fn write(command: &Command, dir: &Path) -> io::Result<u64> {
-    let man = Man::new(command.clone());
+    let options = command.clone().mut_args(|arg| match arg.is_positional() {
+        true => arg.hide(true),
+        false => arg,
+    });
+    let man = Man::new(options);
     let mut page = Vec::new();
-    man.render_title(&mut page)?;
+    let name = command.get_display_name().unwrap_or(command.get_name());
+    // There is no date: the same version has the same pages.
+    let source = concat!("hotread ", env!("CARGO_PKG_VERSION"));
+    writeln!(
+        page,
+        ".TH \"{name}\" \"1\" \"\" \"{source}\" \"HotRead Manual\""
+    )?;
     man.render_name_section(&mut page)?;
-    man.render_synopsis_section(&mut page)?;
+    synopsis(command, &mut page)?;
     man.render_description_section(&mut page)?;
+    let text = command.get_after_help().map(ToString::to_string);
+    let (notes, examples) = args::notes_and_examples(text.as_deref().unwrap_or_default());
+    if !notes.is_empty() {
+        writeln!(page, ".PP")?;
+        lines(notes, &mut page)?;
+    }
+    arguments(command, &mut page)?;
     man.render_options_section(&mut page)?;
     let below = || command.get_subcommands().filter(|it| !it.is_hide_set());
     if below().next().is_some() {
         man.render_subcommands_section(&mut page)?;
     }
-    if let Some(text) = command.get_after_help() {
-        section("NOTES", &text.to_string(), &mut page)?;
+    section("EXIT STATUS", args::exit_codes(), &mut page)?;
+    if !examples.is_empty() {
+        section("EXAMPLES", examples, &mut page)?;
     }
-    section("EXIT STATUS", args::EXIT_CODES, &mut page)?;
-    if command.get_version().is_some() {
-        man.render_version_section(&mut page)?;
-    }
+    see_also(name, &mut page)?;
     fs::write(dir.join(man.get_filename()), page)?;
     let mut pages = 1;
     for command in below() {
@@ -47,9 +62,51 @@ fn write(command: &Command, dir: &Path) -> io::Result<u64> {
     Ok(pages)
 }
 
+/// Writes the usage of a command, in the words of its help.
+fn synopsis(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").trim();
+    let name = command.get_bin_name().unwrap_or(command.get_name());
+    let rest = usage.strip_prefix(name).unwrap_or(usage).trim_start();
+    writeln!(page, ".SH SYNOPSIS")?;
+    writeln!(page, "\\fB{}\\fR {}", escape(name), escape(rest))
+}
+
+/// Writes the arguments that are not options.
+fn arguments(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
+    for (at, argument) in command.get_positionals().enumerate() {
+        if at == 0 {
+            writeln!(page, ".SH ARGUMENTS")?;
+        }
+        let help = argument.get_help().map(ToString::to_string);
+        writeln!(page, ".TP\n\\fI{}\\fR", escape(&argument.to_string()))?;
+        writeln!(page, "{}", escape(&help.unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
+/// Refers to the pages of the commands above this one.
+fn see_also(name: &str, page: &mut Vec<u8>) -> io::Result<()> {
+    let above: Vec<_> = name.match_indices('-').map(|(at, _)| &name[..at]).collect();
+    if above.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, ".SH \"SEE ALSO\"")?;
+    for (at, name) in above.iter().enumerate() {
+        let comma = if at + 1 < above.len() { "," } else { "" };
+        writeln!(page, ".BR {} (1){comma}", escape(name))?;
+    }
+    Ok(())
+}
+
 /// Writes a text as a section: paragraphs are filled, and indented lines stay as they are.
 fn section(title: &str, text: &str, page: &mut Vec<u8>) -> io::Result<()> {
     writeln!(page, ".SH \"{title}\"")?;
+    lines(text, page)
+}
+
+/// Writes paragraphs and indented lines.
+fn lines(text: &str, page: &mut Vec<u8>) -> io::Result<()> {
     let mut fixed = false;
     for line in text.lines() {
         let is_fixed = line.starts_with(' ');

@@ -170,6 +170,12 @@ impl Session {
         }
     }
 
+    /// Returns `true` if the command is about to create the database. Its request is checked before, so that
+    /// a refusal leaves no database behind.
+    pub(crate) fn begins(&self) -> bool {
+        self.file().is_some_and(|file| !file.exists())
+    }
+
     /// Returns the path of the database.
     pub(crate) fn db(&self) -> Result<&Path> {
         Ok(self.file().ok_or_else(|| self.unsaid())?)
@@ -362,8 +368,12 @@ fn position(tables: &Tables, table: &TableName, at: Since) -> Result<Position> {
     };
     let head = tables.table(table)?.position;
     if seq > head.seq {
-        let message = format!("the last transaction of table {table} is {}", head.seq);
-        return Err(Failure::new(Code::BadRequest, message).into());
+        let message = format!(
+            "table {table} has no transaction {seq} yet, the last one is {}; give that or an earlier one",
+            head.seq
+        );
+        // The code for a position that a table was never at.
+        return Err(Failure::new(Code::EpochChanged, message).into());
     }
     Ok(Position { seq, ..head })
 }

@@ -2,16 +2,25 @@
 //!
 //! The history is read backwards from the position, in pieces that double in size: at most one piece more than
 //! twice the history between the position and the last change of a record before it. For a record that did not
-//! exist yet, the history is read to its beginning.
+//! exist yet, the history is read to its beginning. For all records with a prefix, it is read once for all of
+//! those that were changed later, and they are held in memory.
 
 use crate::backend::Tables;
 use crate::exit::Failure;
 use anyhow::Result;
-use hotread_proto::{Change, ChangeOp, Code, Key, MAX_CHANGES, Position, Record, TableName};
-use std::collections::{HashMap, HashSet};
+use hotread_proto::{
+    Change, ChangeOp, Code, Key, MAX_CHANGES, Position, Record, TableInfo, TableName,
+};
+use hotread_store::{MAX_PAGE, Scan};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Transactions in the first piece of history: about a page of a database, and a short answer of a server.
 const FIRST_PIECE: usize = 16;
+
+/// Maximum memory for the records of a prefix, in bytes: as much as a history has by default.
+const MAX_HELD_BYTES: usize = 256 << 20;
+/// Memory that a record takes in addition to its text.
+const RECORD_BYTES: usize = 200;
 
 /// Reads some of the changes after a position, like [`Tables::changes`].
 type Read<'a> = &'a mut dyn FnMut(Position, usize) -> Result<Vec<Change>>;
@@ -26,18 +35,15 @@ pub(super) fn records(
     keys: &[Key],
     at: Position,
 ) -> Result<Vec<Option<Record>>> {
-    let info = tables.table(table)?;
-    if at.epoch != info.position.epoch || at.seq > info.position.seq {
-        // This call returns the error for such a position.
-        tables.changes(table, at, 1)?;
-    }
+    let info = info_at(tables, table, at)?;
     let now = |key| tables.get(table, key);
     let now: Vec<Option<Record>> = keys.iter().map(now).collect::<Result<_>>()?;
     let unchanged = |record: &Option<Record>| matches!(record, Some(it) if it.seq() <= at.seq);
     let changed = keys.iter().zip(&now).filter(|(_, now)| !unchanged(now));
     let mut wanted: HashSet<&str> = changed.map(|(key, _)| key.as_str()).collect();
     let mut read = |from, limit| tables.changes(table, from, limit);
-    let then = last_changes(at, info.floor, &mut wanted, &mut read)?;
+    let mut held = Held::new(MAX_HELD_BYTES);
+    let then = last_changes(at, info.floor, &mut wanted, &mut read, &mut held)?;
     if info.floor > 1 && !wanted.is_empty() {
         // A record that is absent now, and was not changed since the position, was absent then.
         let absent = keys.iter().zip(&now).filter(|(_, now)| now.is_none());
@@ -48,12 +54,7 @@ pub(super) fn records(
         let untold =
             |key: &&Key| wanted.contains(key.as_str()) && !untouched.contains(key.as_str());
         if let Some(key) = keys.iter().find(untold) {
-            let message = format!(
-                "the history of table {table} begins at seq {}, and does not show {key:?} at seq \
-                 {}; ask for a later one",
-                info.floor, at.seq
-            );
-            return Err(Failure::new(Code::Gone, message).into());
+            return Err(too_early(&info, key.as_str(), at).into());
         }
     }
     let records = keys
@@ -66,6 +67,123 @@ pub(super) fn records(
     Ok(records.collect())
 }
 
+/// Returns the records whose keys begin with a prefix as of a position, in the order of their keys.
+///
+/// # Errors
+/// If the history does not go back far enough, or there are more records than may be held in memory.
+pub(super) fn with_prefix(
+    tables: &Tables,
+    table: &TableName,
+    prefix: String,
+    at: Position,
+) -> Result<Vec<Record>> {
+    let info = info_at(tables, table, at)?;
+    let mut held = Held::new(MAX_HELD_BYTES);
+    let mut records = BTreeMap::new();
+    let mut scan = Scan {
+        prefix: prefix.clone(),
+        limit: MAX_PAGE,
+        epoch: Some(at.epoch),
+        ..Scan::default()
+    };
+    loop {
+        let page = tables.scan(table, &scan)?;
+        for record in page.records {
+            if record.seq() <= at.seq {
+                held.hold(&record)?;
+                records.insert(record.key().to_owned(), record);
+            }
+        }
+        scan.after = page.next;
+        if scan.after.is_none() {
+            break;
+        }
+    }
+    // The other records were changed after the position, some of them while the pages were read.
+    let head = tables.table(table)?.position.seq;
+    let mut read = |from, limit| tables.changes(table, from, limit);
+    let mut changed = HashSet::new();
+    let mut from = at;
+    while from.seq < head {
+        let changes = read(from, MAX_CHANGES)?;
+        let Some(newest) = changes.last() else { break };
+        from = newest.position;
+        for op in changes.iter().flat_map(|change| &change.ops) {
+            let key = op.key();
+            if key.starts_with(&prefix) && !records.contains_key(key) && !changed.contains(key) {
+                held.take(key.len())?;
+                changed.insert(key.to_owned());
+            }
+        }
+    }
+    let mut wanted = changed.iter().map(String::as_str).collect();
+    let then = last_changes(at, info.floor, &mut wanted, &mut read, &mut held)?;
+    if info.floor > 1
+        && let Some(key) = wanted.iter().min()
+    {
+        return Err(too_early(&info, key, at).into());
+    }
+    for (key, record) in then {
+        if let Some(record) = record {
+            records.insert(key.to_owned(), record);
+        }
+    }
+    Ok(records.into_values().collect())
+}
+
+/// Returns the description of a table, which has been at the position.
+fn info_at(tables: &Tables, table: &TableName, at: Position) -> Result<TableInfo> {
+    let info = tables.table(table)?;
+    if at.epoch != info.position.epoch || at.seq > info.position.seq {
+        // This call returns the error for such a position.
+        tables.changes(table, at, 1)?;
+    }
+    Ok(info)
+}
+
+fn too_early(info: &TableInfo, key: &str, at: Position) -> Failure {
+    let message = format!(
+        "the history of table {} begins at seq {}, and does not show {key:?} at seq {}; ask for a later one",
+        info.name, info.floor, at.seq
+    );
+    Failure::new(Code::Gone, message)
+}
+
+/// Memory for records and keys, up to a limit.
+struct Held {
+    left_bytes: usize,
+    max_bytes: usize,
+}
+
+impl Held {
+    fn new(max_bytes: usize) -> Self {
+        Self {
+            left_bytes: max_bytes,
+            max_bytes,
+        }
+    }
+
+    fn hold(&mut self, record: &Record) -> Result<()> {
+        self.take(record.size())
+    }
+
+    fn let_go(&mut self, record: &Record) {
+        self.left_bytes += record.size() + RECORD_BYTES;
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<()> {
+        let left = self.left_bytes.checked_sub(bytes + RECORD_BYTES);
+        self.left_bytes = left.ok_or_else(|| {
+            let message = format!(
+                "these records take more than {} MiB of memory; ask for fewer of them, with a longer prefix",
+                self.max_bytes >> 20
+            );
+            Failure::new(Code::TooLarge, message)
+        })?;
+        Ok(())
+    }
+}
+
 /// Returns the record of each key as of a position, or `None` if its last change until then was a deletion. A
 /// key without a change in the history, which begins at `floor`, stays in `wanted`.
 fn last_changes<'a>(
@@ -73,6 +191,7 @@ fn last_changes<'a>(
     floor: u64,
     wanted: &mut HashSet<&'a str>,
     read: Read<'_>,
+    held: &mut Held,
 ) -> Result<HashMap<&'a str, Option<Record>>> {
     let mut all = HashMap::new();
     let (mut end, lowest) = (at.seq, floor.saturating_sub(1));
@@ -90,7 +209,11 @@ fn last_changes<'a>(
             from = newest.position.seq;
             for op in changes.into_iter().flat_map(|change| change.ops) {
                 if let Some(&key) = wanted.get(op.key()) {
-                    last.insert(key, put(op));
+                    let record = put(op);
+                    record.iter().try_for_each(|record| held.hold(record))?;
+                    if let Some(Some(before)) = last.insert(key, record) {
+                        held.let_go(&before);
+                    }
                 }
             }
         }
@@ -170,6 +293,21 @@ mod tests {
         }
     }
 
+    fn plenty() -> Held {
+        Held::new(MAX_HELD_BYTES)
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut held = Held::new(1 << 20);
+        held.take((1 << 20) - RECORD_BYTES).unwrap();
+        let error = held.take(1).unwrap_err().to_string();
+        assert!(
+            error.starts_with("these records take more than 1 MiB"),
+            "{error}"
+        );
+    }
+
     #[test]
     fn no_more_is_read_than_twice_what_lies_between() {
         for (seq, changed) in [
@@ -182,7 +320,7 @@ mod tests {
             let name = |seq| (seq == changed || seq == 7).then_some("k");
             let mut wanted = HashSet::from(["k"]);
             let mut read = history(&mut rows, name);
-            let then = last_changes(at(seq), 1, &mut wanted, &mut read).unwrap();
+            let then = last_changes(at(seq), 1, &mut wanted, &mut read, &mut plenty()).unwrap();
             drop(read);
             assert!(then.contains_key("k") && wanted.is_empty());
             let between = seq - changed;
@@ -195,7 +333,7 @@ mod tests {
         let mut rows = 0;
         let mut wanted = HashSet::from(["99999", "100000", "never"]);
         let mut read = history(&mut rows, |_| None);
-        let then = last_changes(at(99_999), 90_001, &mut wanted, &mut read).unwrap();
+        let then = last_changes(at(99_999), 90_001, &mut wanted, &mut read, &mut plenty()).unwrap();
         drop(read);
         assert!(then.contains_key("99999"));
         assert_eq!(wanted, HashSet::from(["100000", "never"]));

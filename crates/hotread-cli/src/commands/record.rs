@@ -97,6 +97,15 @@ pub(super) fn get(session: &Session, args: &GetArgs, out: &mut Out) -> Result<()
         return Err(Failure::usage(message).into());
     }
     let tables = session.tables_for(table, Mode::Read)?;
+    if let (Some(prefix), Some(at)) = (&args.prefix, args.at) {
+        let at = position(&tables, table, at)?;
+        let records = past::with_prefix(&tables, table, prefix.clone(), at)?;
+        if records.is_empty() {
+            session.note(NONE);
+        }
+        let mut records = records.iter();
+        return records.try_for_each(|record| print(session, record, true, args, out));
+    }
     if let Some(prefix) = &args.prefix {
         let range = Scan {
             prefix: prefix.clone(),

@@ -3,7 +3,7 @@
 use super::reload::Reload;
 use super::{Mode, Session};
 use crate::args::{LogFormat, ServeArgs};
-use crate::config::{Given, Layers, Source, file};
+use crate::config::{Config, Given, Layers, Source, file};
 use crate::exit::{self, Failure};
 use crate::log;
 use crate::output::Out;
@@ -31,30 +31,31 @@ pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Resu
     if args.print_config {
         return print(session, &layers, out);
     }
-    let format = config.log_format;
-    let set_filter = log::begin_serving(&config.log, format);
-    let address = config.listen;
-    session.or_file(config.db, config.passphrase_file);
-    let mode = match config.create {
-        true => Mode::Create,
-        false => Mode::Write,
+    let set_filter = log::begin_serving(&config.log, config.log_format);
+    session.or_file(config.db.clone(), config.passphrase_file.clone());
+    // A database is created last, so that a refusal leaves none behind.
+    let db = session.db()?;
+    let existing = match session.begins() && config.create {
+        true => None,
+        false => Some(open(session, &config)?),
     };
-    let builder = session.builder(mode, session.passphrase()?)?;
-    let store = builder.synchronous(config.synchronous).open()?;
-    // With a JSON log, the log has this.
-    if store.is_new() && format == LogFormat::Text {
-        let path = std::path::absolute(store.path()).unwrap_or_else(|_| store.path().to_owned());
-        session.note(&format!(
-            "a new database was created: {}; with --no-create that is an error",
-            path.display()
-        ));
-    }
     raise_file_limit();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime =
         super::runtime(threads).context("the threads of the server could not be started")?;
+    let (listener, store) = runtime.block_on(async {
+        let listener = listen(config.listen).await?;
+        let store = match existing {
+            Some(store) => store,
+            None => {
+                let allowed = config.server.check_address(address(&listener)?, false);
+                allowed.map_err(|error| with_commands(error, db))?;
+                open(session, &config)?
+            }
+        };
+        anyhow::Ok((listener, store))
+    })?;
     let served = runtime.block_on(async {
-        let listener = listen(address).await?;
         let server = Server::builder(store.clone())
             .options(config.server)
             .build()?;
@@ -70,6 +71,25 @@ pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Resu
     // Tasks that were aborted may still refer to the store.
     store.close();
     served
+}
+
+/// Opens the database, and says so if that has created it.
+fn open(session: &Session, config: &Config) -> Result<Store> {
+    let mode = match config.create {
+        true => Mode::Create,
+        false => Mode::Write,
+    };
+    let builder = session.builder(mode, session.passphrase()?)?;
+    let store = builder.synchronous(config.synchronous).open()?;
+    // With a JSON log, the log has this.
+    if store.is_new() && config.log_format == LogFormat::Text {
+        let path = std::path::absolute(store.path()).unwrap_or_else(|_| store.path().to_owned());
+        session.note(&format!(
+            "a new database was created: {}; with --no-create that is an error",
+            path.display()
+        ));
+    }
+    Ok(store)
 }
 
 /// Returns the settings from the environment and the command line.
@@ -120,9 +140,7 @@ async fn serve(
         url: String,
     }
 
-    let address = listener
-        .local_addr()
-        .context("the listener has no address")?;
+    let address = address(&listener)?;
     server
         .check_address(address)
         .map_err(|error| with_commands(error, store.path()))?;
@@ -163,6 +181,10 @@ fn with_commands(error: ServeError, db: &Path) -> anyhow::Error {
     let typed: Vec<_> = create.into_iter().chain(allow).collect();
     let message = format!("{error}. Type {}", typed.join(" and add "));
     Failure::new(error.code(), message).into()
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().context("the listener has no address")
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {

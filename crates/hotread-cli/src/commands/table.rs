@@ -5,7 +5,7 @@ use crate::args::{AlterArgs, CreateArgs, FormatArgs, TableCmd};
 use crate::output::{Out, count, grouped};
 use anyhow::{Context, Result};
 use hotread_proto::{TableName, Value};
-use hotread_store::{Passphrase, TableError, TableInfo, TableOptions};
+use hotread_store::{Passphrase, Store, TableError, TableInfo, TableOptions};
 use std::io::Write;
 use std::path::Path;
 
@@ -30,6 +30,9 @@ fn create(session: &Session, args: CreateArgs, out: &mut Out) -> Result<()> {
         schema: args.schema.as_deref().map(read_schema).transpose()?,
         ..args.history.alter().of(&TableOptions::default())
     };
+    if session.begins() {
+        Store::check_options(&options)?;
+    }
     let tables = match args.sealed {
         true => session.tables_to_seal()?,
         false => session.tables(Mode::Create)?,
@@ -176,7 +179,13 @@ fn rekey(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Out
         }
     };
     session.warn_if_short(&new);
+    let stays = store.has_passphrase(&new);
     let info = store.rekey(table, &new)?;
+    if stays {
+        session.note(
+            "the new passphrase is the old one: the table has new keys, and its passphrase stays",
+        );
+    }
     let line = format!("table {table} was rekeyed, and is at {}", info.position);
     session.answer(&info, &line, out)?;
     // The table is rekeyed even if this fails.

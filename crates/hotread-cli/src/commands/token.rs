@@ -2,9 +2,11 @@
 
 use super::{Mode, Session, from_now};
 use crate::args::{FormatArgs, TokenCmd};
+use crate::exit;
 use crate::output::Out;
 use anyhow::Result;
-use hotread_proto::{TableName, TokenInfo};
+use hotread_proto::{Code, TableName, TokenInfo};
+use hotread_store::Store;
 
 pub(super) fn run(session: &Session, command: TokenCmd, out: &mut Out) -> Result<()> {
     match command {
@@ -17,8 +19,21 @@ pub(super) fn run(session: &Session, command: TokenCmd, out: &mut Out) -> Result
         } => {
             let expires_at = expires_at.or_else(|| ttl.map(from_now));
             let only = (!tables.is_empty()).then_some(tables);
+            if session.begins() {
+                Store::check_first_token(&name, role, only.clone(), expires_at)?;
+            }
             let tables = session.tables(Mode::Create)?;
             let created = tables.create_token(&name, role, only, expires_at)?;
+            for table in created.info.tables.iter().flatten() {
+                match tables.table(table) {
+                    Err(error) if exit::body(&error).code == Code::UnknownTable => {
+                        session.note(&format!(
+                            "there is no table {table} yet; the token is for it once it is created"
+                        ))
+                    }
+                    _ => {}
+                }
+            }
             session.note(&format!(
                 "token {} was created; this is its secret, which is not kept and cannot be shown again",
                 created.info.id

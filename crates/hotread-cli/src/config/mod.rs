@@ -8,13 +8,14 @@ pub(crate) use setting::{Given, Setting, Source};
 use crate::args::LogFormat;
 use crate::exit::Failure;
 use crate::output::escape;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use file::Problem;
 use hotread_proto::Code;
 use hotread_server::Options;
 use hotread_store::Synchronous;
 use serde::Deserialize;
 use setting::{SERVER, SETTINGS, Set};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -185,8 +186,15 @@ type FileSettings = Vec<(&'static Setting, Value, usize)>;
 /// # Errors
 /// If the file cannot be read.
 pub(crate) fn read(path: &Path) -> Result<Result<FileSettings, Vec<Problem>>> {
-    let text = std::fs::read_to_string(path);
-    let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let code = match error.kind() {
+            io::ErrorKind::NotFound => Code::NoSuchFile,
+            _ => Code::BadConfig,
+        };
+        let path = path.display();
+        let message = format!("cannot read the configuration file {path}: {error}; check the path");
+        Failure::new(code, message)
+    })?;
     Ok(file::parse(&text))
 }
 

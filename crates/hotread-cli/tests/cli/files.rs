@@ -88,6 +88,42 @@ fn exports_go_to_files_as_a_whole() {
 }
 
 #[test]
+fn a_file_of_an_unknown_format_is_not_written() {
+    let place = filled();
+    for name in ["out.xls", "out.json.bz2", "out.csv.GZ"] {
+        let ran = place.run(&["export", "t", "-o", name]);
+        let words = match name {
+            "out.csv.GZ" => "pipe it through gzip",
+            _ => "give .csv, .tsv, .tab, .ndjson, .jsonl or .json, or choose with --format",
+        };
+        ran.failed(2, words);
+        assert!(!place.path(name).exists());
+    }
+    let lines = place.run(&["export", "t"]).ok();
+    let text = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
+    for name in ["out.ndjson", "out.JSONL", "out"] {
+        assert_eq!(place.run(&["export", "t", "-o", name]).code, 0);
+        assert_eq!(text(name), lines, "{name}");
+    }
+    for (name, format) in [
+        ("a.tab", "tsv"),
+        ("a.tsv", "tsv"),
+        ("a.json", "json"),
+        ("a.xls", "csv"),
+    ] {
+        let args = ["export", "t", "-o", name];
+        let more: &[&str] = if name == "a.xls" {
+            &["--format", format]
+        } else {
+            &[]
+        };
+        assert_eq!(place.run(&[&args[..], more].concat()).code, 0);
+        let printed = place.run(&["export", "t", "--format", format]).ok();
+        assert_eq!(text(name), printed, "{name}");
+    }
+}
+
+#[test]
 fn backups_are_made_and_restored() {
     let place = filled();
     let backup = place.path("backup.db");

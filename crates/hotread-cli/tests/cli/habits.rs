@@ -31,7 +31,7 @@ fn commands_have_the_names_of_other_programs() {
             shown.contains(&format!("Usage: hotread {command}")),
             "{shown}"
         );
-        assert!(shown.contains("Exit codes:"), "{shown}");
+        assert!(shown.contains("Options for all commands:"), "{shown}");
     }
     let nested = place.run(&["help", "table", "create"]).ok();
     assert!(
@@ -242,9 +242,20 @@ fn records_are_shown_as_they_were() {
         at("b", "1").failed(3, "at that position");
         at("c", "4").failed(3, "no record \"c\"");
         at("a", "0").failed(3, "no record \"a\"");
-        at("a", "6").failed(1, "the last transaction of table t is 5");
+        at("a", "6").failed(4, "table t has no transaction 6 yet, the last one is 5");
         at("a", "0000000000000001:1").failed(4, "was never at");
         at("a", "x").failed(2, "a sequence number such as 42");
+        let all = |prefix: &str, seq: &str| run(&["get", "t", "--prefix", prefix, "--at", seq]);
+        assert_eq!(all("", "2").ok(), "a\t1\nb\t1\n");
+        assert_eq!(all("", "3").ok(), "a\t2\nb\t1\n");
+        assert_eq!(all("", "4").ok(), "a\t2\n");
+        assert_eq!(all("", "5").ok(), "a\t2\nc\t1\n");
+        assert_eq!(all("b", "3").ok(), "b\t1\n");
+        for (prefix, seq) in [("", "0"), ("c", "4"), ("b", "5")] {
+            let none = all(prefix, seq);
+            assert_eq!((none.code, none.err.as_str()), (0, "no records\n"));
+        }
+        all("", "6").failed(4, "has no transaction 6 yet");
         let both = run(&["get", "t", "a", "b", "--at", "3", "--json"]).json();
         assert_eq!((&both[0]["seq"], &both[1]["seq"]), (&json!(3), &json!(2)));
     }
@@ -265,6 +276,13 @@ fn a_state_before_the_history_is_an_error() {
     assert_eq!(at("old", "1").ok(), "1\n");
     assert_eq!(at("a", "41").ok(), "39\n");
     at("a", "3").failed(4, "the history of table t begins at seq");
+    let all = |prefix: &str, seq: &str| place.run(&["get", "t", "--prefix", prefix, "--at", seq]);
+    assert_eq!(
+        all("old", "1").code,
+        4,
+        "the changes since then are unknown"
+    );
+    assert_eq!(all("", "41").ok(), "a\t39\nold\t1\n");
     // The key is absent now, and no operation of the history touched it.
     at("never", "40").failed(3, "no record \"never\"");
 }
@@ -312,7 +330,7 @@ fn a_history_is_of_a_key_or_a_prefix() {
         .failed(2, "--prefix");
     place
         .run(&["history", "t", "--from", "9"])
-        .failed(1, "is 4");
+        .failed(4, "has no transaction 9 yet, the last one is 4");
 }
 
 #[test]

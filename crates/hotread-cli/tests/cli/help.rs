@@ -9,6 +9,7 @@ const COMMANDS: &[&[&str]] = &[
     &["migrate", "down"],
     &["migrate", "status"],
     &["table", "create"],
+    &["table", "alter"],
     &["table", "list"],
     &["table", "show"],
     &["table", "drop"],
@@ -33,6 +34,7 @@ const COMMANDS: &[&[&str]] = &[
     &["token", "create"],
     &["token", "list"],
     &["token", "revoke"],
+    &["demo"],
     &["man"],
     &["completions"],
 ];
@@ -42,23 +44,35 @@ fn run(args: &[&str]) -> Ran {
 }
 
 #[test]
-fn each_command_explains_itself_with_examples_and_exit_codes() {
+fn each_command_explains_itself_and_ends_with_examples() {
     for command in COMMANDS {
         for flag in ["-h", "--help"] {
             let help = run(&[command, &[flag][..]].concat()).ok();
-            for words in [
-                "Usage: hotread ",
-                "Examples:\n  ",
-                "Exit codes:",
-                "6  storage",
-            ] {
-                assert!(help.contains(words), "{command:?}: {help}");
-            }
+            let (before, examples) = help.split_once("\nExamples:\n").expect(&help);
+            assert!(
+                examples.lines().all(|line| line.starts_with("  ")),
+                "{command:?}: {examples}"
+            );
+            let usage = before
+                .lines()
+                .find(|line| line.starts_with("Usage: hotread "));
+            assert!(usage.expect(before).len() <= 80, "{command:?}: {usage:?}");
             let widest = help.lines().map(|line| line.chars().count()).max();
             assert!(widest <= Some(120), "{command:?}: {widest:?}");
         }
     }
-    assert!(run(&["--help"]).ok().contains("Exit codes:"));
+    let [short, long] = ["-h", "--help"].map(|flag| run(&["get", flag]).ok());
+    assert_eq!(short, long, "no option spreads the help of all commands");
+    for args in [&["--help"][..], &["-h"], &["help"]] {
+        let help = run(args).ok();
+        let (_, after) = help.split_once("\nExit codes:\n  0  done\n").expect(&help);
+        let (codes, examples) = after.split_once("\nExamples:\n").expect(after);
+        assert!(codes.contains("\n  7  import --skip-bad"), "{codes}");
+        assert!(
+            examples.trim_end().ends_with("set flags dark-mode false"),
+            "{help}"
+        );
+    }
     assert!(run(&["--version"]).ok().starts_with("hotread 0."));
 }
 
@@ -166,10 +180,29 @@ fn colour_is_where_it_is_wanted() {
     }
     let place = Place::with_table();
     place.run(&["set", "t", "a", "1"]).ok();
-    assert!(
-        !place.run(&["ls", "t"]).ok().contains('\u{1b}'),
-        "no terminal"
-    );
+    for args in [
+        &["ls", "t"][..],
+        &["get", "--help"],
+        &["get", "t", "x"],
+        &["get"],
+    ] {
+        let shown = |colour: &[&str]| {
+            let ran = place.run(&[args, colour].concat());
+            (ran.out + &ran.err).contains('\u{1b}')
+        };
+        assert!(!shown(&[]), "no terminal: {args:?}");
+        assert!(!shown(&["--color", "auto"]), "{args:?}");
+        assert!(!shown(&["--color=never"]), "{args:?}");
+        assert!(shown(&["--color", "always"]), "{args:?}");
+        assert!(shown(&["--colour=always"]), "{args:?}");
+    }
+    let never = shown("TERM", "xterm", &["ls", "t", "--color", "never"]);
+    assert!(!never.contains('\u{1b}'), "{never:?}");
+    let always = shown("NO_COLOR", "1", &["ls", "t", "--color", "always"]);
+    assert!(always.contains('\u{1b}'), "{always:?}");
+    place
+        .run(&["ls", "t", "--color", "red"])
+        .failed(2, "auto, always, never");
 }
 
 #[test]
@@ -194,16 +227,36 @@ fn manual_pages_are_written() {
             ".TH ",
             ".SH NAME",
             ".SH OPTIONS",
-            ".nf\n",
-            "EXIT STATUS",
+            ".SH \"EXAMPLES\"\n.nf\n  ",
+            ".SH \"EXIT STATUS\"\n.nf\n  0  done\n",
+            ".SH \"SEE ALSO\"\n.BR hotread (1)",
             "\\-\\-json",
         ] {
             assert!(page.contains(words), "{name}: {words}: {page}");
         }
         assert!(!page.contains('\u{a0}'), "{name}");
+        let version = concat!(
+            "\"hotread ",
+            env!("CARGO_PKG_VERSION"),
+            "\" \"HotRead Manual\"\n"
+        );
+        let title = page.lines().next().unwrap().to_owned() + "\n";
+        assert!(title.ends_with(version), "{title}");
+        let (_, synopsis) = page.split_once(".SH SYNOPSIS\n").expect(&page);
+        let synopsis = synopsis.lines().next().unwrap();
+        let begin = format!("\\fBhotread {}\\fR", command.join(" "));
+        assert!(synopsis.starts_with(&begin), "{synopsis}");
     }
     let get = std::fs::read_to_string(dir.join("hotread-get.1")).unwrap();
     assert!(get.contains("\n  hotread get flags dark\\-mode\n"), "{get}");
+    let synopsis = ".SH SYNOPSIS\n\\fBhotread get\\fR [OPTIONS] <TABLE> [KEY]...\n";
+    assert!(get.contains(synopsis), "{get}");
+    assert!(get.contains(".TP\n\\fI[KEY]...\\fR\nThe keys\n"), "{get}");
+    let create = std::fs::read_to_string(dir.join("hotread-table-create.1")).unwrap();
+    assert!(
+        create.ends_with(".SH \"SEE ALSO\"\n.BR hotread (1),\n.BR hotread\\-table (1)\n"),
+        "{create}"
+    );
     assert!(
         get.contains("HOTREAD_URL"),
         "the environment is told: {get}"

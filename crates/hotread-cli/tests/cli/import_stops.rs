@@ -1,6 +1,6 @@
 //! `hotread import` with bad rows, refused rows and interruptions: how it stops, and how it goes on.
 
-use super::import::values;
+use super::import::{created, values};
 use super::{Place, Ran};
 
 #[test]
@@ -51,6 +51,123 @@ fn a_file_that_is_bad_from_the_start_leaves_nothing_behind() {
         "the file is empty; to import no rows, name the columns with --columns",
     );
     assert!(!place.db().exists());
+}
+
+#[test]
+fn an_empty_input_is_no_rows_only_as_ndjson() {
+    let place = Place::new();
+    let words = "stdin is empty; give --format ndjson if no rows are meant";
+    place.run_with("", &["import", "t", "-"]).failed(2, words);
+    let plain = place.file("plain", "");
+    place
+        .run(&["import", "t", &plain])
+        .failed(2, "plain is empty");
+    for format in ["csv", "json"] {
+        let ran = place.run_with("", &["import", "t", "-", "--format", format]);
+        assert!([1, 2].contains(&ran.code), "{ran:?}");
+        assert!(ran.err.starts_with("hotread: stdin: "), "{ran:?}");
+    }
+    assert!(!place.db().exists());
+    let ndjson = ["import", "t", "-", "--format", "ndjson"];
+    let said = created(place.run_with("", &ndjson));
+    assert!(said.starts_with("0 rows read; 0 records in t; "), "{said}");
+}
+
+#[test]
+fn an_object_with_two_arrays_is_refused_before_its_first_row() {
+    let place = Place::new();
+    let rows = |key: &str| format!("[{{\"key\":\"{key}\",\"value\":1}}]");
+    let two = format!("{{\"a\": {}, \"n\": 1, \"b\": {}}}", rows("x"), rows("y"));
+    let file = place.file("two.json", &two);
+    let words =
+        "a second array, in the member \"b\" after \"a\"; name the rows' member with --member NAME";
+    for more in [&[][..], &["--skip-bad"], &["--dry-run"], &["--replace"]] {
+        place
+            .run(&[&["import", "t", &file], more].concat())
+            .failed(2, words);
+    }
+    place
+        .run_with(&two, &["import", "t", "-", "--format", "json"])
+        .failed(2, words);
+    let good = place.file("good.json", rows("z"));
+    place.run(&["import", "t", &good, &file]).failed(2, words);
+    let twice = place.file("twice.json", two.replace("\"b\"", "\"a\""));
+    place
+        .run(&["import", "t", &twice, "--member", "a"])
+        .failed(1, "the array \"a\" twice");
+    assert!(!place.db().exists(), "nothing was imported");
+    created(place.run(&["import", "t", &file, "--member", "b"]));
+    assert_eq!(values(&place, "t")[0].0, "y");
+}
+
+#[test]
+fn quotes_delimiters_and_encodings_are_named_where_they_are_wrong() {
+    let place = Place::new();
+    let run = |text: &[u8], args: &[&str]| {
+        let file = place.file("x.csv", text);
+        place.run(&[&["import", "t", &file, "--key", "k"], args].concat())
+    };
+    run(b"k,v\na,1\nb,\"x\"y\n", &["--replace"])
+        .failed(1, "line 3: text follows a closing quote; double each quote");
+    run(b"k,v\na,\"x\"y\n", &["--flexible"]).failed(1, "with --quote none");
+    run(b"k,v\n\"a\" ,1\n", &[]).failed(1, "--trim allows blanks");
+    // The file is read with another delimiter than it has.
+    let words = "if ';' separates the columns, give --delimiter ';'";
+    run(b"k;first, last\na;1\n", &[]).failed(2, words);
+    let words = "if '\\t' separates the columns, give --delimiter '\\t'";
+    run(b"k\tfirst, last\na\t1\n", &[]).failed(2, words);
+    let columns = ["--columns", "k,v"];
+    run(b"a;1\n", &columns).failed(1, "separates the fields, give --delimiter CHAR");
+    for text in [&b"k,v\na,\xe4\n"[..], b"k,\xe4\na,1\n"] {
+        run(text, &[]).failed(
+            1,
+            "name the file's encoding with --encoding, such as --encoding latin1",
+        );
+    }
+    let lines = place.file("x.ndjson", b"{\"key\":\"a\",\"value\":\"\xe4\"}\n");
+    place.run(&["import", "t", &lines]).failed(
+        1,
+        "the row is not UTF-8 (byte 20); name the file's encoding with --encoding",
+    );
+    assert!(!place.db().exists());
+
+    created(place.run(&["import", "t", &lines, "--encoding", "latin1"]));
+    for (text, args) in [
+        (&b"k,v\na,\"x\"y\n"[..], &["--quote", "none"][..]),
+        (b"k,v\n\"a\" ,1\n", &["--trim"]),
+        (b"k;first, last\na;1\n", &["--delimiter", ";"]),
+        (b"k\tfirst, last\na\t1\n", &["--delimiter", "\\t"]),
+        (b"a;1\n", &["--columns", "k,v", "--delimiter", ";"]),
+        (b"k,v\na,\xe4\n", &["--encoding", "latin1"]),
+        (b"k|v\na|1\n", &[]),
+    ] {
+        run(text, args).ok();
+        assert_eq!(values(&place, "t")[0].0, "a");
+    }
+}
+
+#[test]
+fn a_type_is_given_once_and_to_no_key() {
+    let place = Place::new();
+    let file = place.file("x.csv", "k,v\n1,2\n");
+    let run = |types: &str| place.run(&["import", "t", &file, "--key", "k", "--types", types]);
+    run("v=integer,v=text").failed(2, "--types names the column \"v\" twice");
+    run("v=integer,text,auto").failed(2, "--types says text or auto twice");
+    run("k=integer").failed(2, "\"k\" has no type, since it is part of the key");
+    assert!(!place.db().exists());
+    let kept = [
+        "import",
+        "t",
+        &file,
+        "--key",
+        "k",
+        "--types",
+        "k=text",
+        "--keep-key",
+    ];
+    created(place.run(&kept));
+    run("v=text,auto").ok();
+    assert_eq!(values(&place, "t")[0].1, serde_json::json!({ "v": "2" }));
 }
 
 #[test]

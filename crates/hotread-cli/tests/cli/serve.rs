@@ -60,8 +60,37 @@ fn settings_come_from_the_file_the_environment_and_the_command_line() {
         5,
         "no key server.hartbeat_ms; did you mean server.heartbeat_ms?",
     );
-    let ran = place.run(&["serve", "--config", "nowhere.toml"]);
-    ran.failed(1, "nowhere.toml");
+    for command in [&["serve", "--config"][..], &["config", "check"]] {
+        let args = [command, &["nowhere.toml"]].concat();
+        place
+            .run(&args)
+            .failed(5, "nowhere.toml: No such file or directory");
+        let args = [command, &[".", "--json"]].concat();
+        place.run(&args).failed_json(5, "BAD_CONFIG");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_start_creates_no_database() {
+    let other = Place::with_table();
+    let serving = Serving::start(&other, &[]);
+    let place = Place::new();
+    let empty = || std::fs::read_dir(place.0.path()).unwrap().next().is_none();
+    let taken = ["--listen", &serving.address];
+    let elsewhere = ["--listen", "192.0.2.1:0"];
+    let everywhere = ["--listen", "0.0.0.0:0", "--allow-plaintext"];
+    let wrong = ["--listen", "127.0.0.1:0", "--heartbeat-ms", "0"];
+    for (more, code, words) in [
+        (&taken[..], 5, "stop what listens there"),
+        (&elsewhere, 5, "choose another address"),
+        (&everywhere, 5, "an admin token is missing"),
+        (&everywhere[..2], 5, "two things are missing"),
+        (&wrong, 2, "heartbeat_ms"),
+        (&["--passphrase-file", "none"], 1, "none"),
+    ] {
+        place.run(&[&["serve"], more].concat()).failed(code, words);
+        assert!(empty(), "{more:?}");
+    }
 }
 
 #[test]
@@ -292,6 +321,13 @@ fn tokens_are_made_listed_and_revoked_and_a_server_asks_for_them() {
             "token", "create", "api", "--role", "read", "--table", "t", "--json",
         ])
         .json();
+    let early = place.run(&[
+        "token", "create", "later", "--role", "read", "--table", "t", "--table", "nosuch",
+    ]);
+    assert_eq!(early.code, 0, "{early:?}");
+    let warning = "there is no table nosuch yet; the token is for it once it is created\n";
+    assert!(early.err.starts_with(warning), "{early:?}");
+    assert!(!early.err.contains("no table t "), "{early:?}");
     let listed = place.run(&["token", "list"]).ok();
     assert!(
         listed.contains("ops") && listed.contains("api") && !listed.contains(&secret),

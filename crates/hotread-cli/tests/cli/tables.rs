@@ -248,8 +248,57 @@ fn sealed_tables_need_their_passphrase() {
     with(&one, &["get", "s", "a"]).failed(5, "the passphrase is not the table's");
     assert_eq!(with(&two, &["get", "s", "a"]).ok(), "\"secret-value\"\n");
     with(&two, &["table", "rekey", "s"]).failed(2, "--new-passphrase-file");
+    let same = with(
+        &two,
+        &["table", "rekey", "s", "--new-passphrase-file", &two],
+    );
+    assert!(same.out.contains("was rekeyed"), "{same:?}");
+    assert_eq!(
+        (same.code, same.err.as_str()),
+        (
+            0,
+            "the new passphrase is the old one: the table has new keys, and its passphrase stays\n"
+        )
+    );
     place.run(&["table", "create", "plain"]).ok();
     with(&one, &["table", "rekey", "plain"]).failed(1, "is not sealed");
+}
+
+#[test]
+fn a_refused_table_or_token_begins_no_database() {
+    let place = Place::new();
+    let schema = place.file("schema.json", r#"{"type": "objekt"}"#);
+    let passphrase = place.file("passphrase", "six random words are a passphrase\n");
+    let create = ["table", "create", "t"];
+    let token = ["token", "create"];
+    let sealed = ["--sealed", "--search", "--passphrase-file", &passphrase];
+    for (args, words) in [
+        (
+            [&create[..], &["--schema", &schema]].concat(),
+            "JSON Schema",
+        ),
+        ([&create[..], &sealed].concat(), "omit one of the two"),
+        (
+            [&token[..], &["x", "--role", "read"]].concat(),
+            "the first token",
+        ),
+        (
+            [&token[..], &["x", "--role", "admin", "--ttl", "1h"]].concat(),
+            "the first token",
+        ),
+        (
+            [&token[..], &["x", "--role", "admin", "--table", "t"]].concat(),
+            "the first token",
+        ),
+        (
+            [&token[..], &["x y", "--role", "admin"]].concat(),
+            "a token's name",
+        ),
+    ] {
+        place.run(&args).failed(1, words);
+        assert!(!place.db().exists(), "{args:?}");
+    }
+    place.run(&create).ok();
 }
 
 #[test]

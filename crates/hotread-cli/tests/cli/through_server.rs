@@ -351,7 +351,9 @@ fn a_command_line_says_where_the_tables_are() {
     env(true, false, &["ls", "t", "--token", "hr_secret"]).failed(2, "leave --token out");
     let sealed = ["table", "create", "s", "--sealed", "--passphrase-file", "p"];
     env(false, true, &sealed).failed(2, "leave --passphrase-file out");
-    serving.run(&sealed[..4]).failed(5, "to the server");
+    serving
+        .run(&sealed[..4])
+        .failed(5, "when starting the server");
     for (url, words) in [
         ("https://127.0.0.1", "does not speak TLS"),
         ("ftp://127.0.0.1:7400", "http://host:port"),

@@ -5,6 +5,8 @@ use crate::common::Scripted;
 use hotread_client::{
     Client, Code, Condition, Error, Key, Put, Role, Scan, Search, TableOptions, Txn, Value,
 };
+use std::time::Duration;
+use tokio::net::TcpSocket;
 
 const COMMITTED: &str = r#"{"ok":true,"position":{"epoch":"0000000000000001","seq":7},"at":"2026-01-02T03:04:05.678Z"}"#;
 
@@ -108,6 +110,26 @@ async fn what_is_not_harmless_is_sent_once() {
     let made = client.create_token("n", Role::Read, None).await;
     assert_eq!(made.unwrap_err().code(), Code::CommitUnknown);
     assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_change_without_an_id_waits_for_a_server_that_restarts() {
+    // Bound without listening: connections are refused.
+    let reserved = TcpSocket::new_v4().unwrap();
+    reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", reserved.local_addr().unwrap());
+    let client = Client::builder(&url).build().unwrap();
+    let made = async { client.create_table("t", &TableOptions::default()).await };
+    let restarted = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Scripted::on(
+            reserved.listen(16).unwrap(),
+            vec![Answer(403, error("FORBIDDEN"))],
+        )
+    };
+    let (made, server) = tokio::join!(made, restarted);
+    assert_eq!(made.unwrap_err().code(), Code::Forbidden);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]

@@ -168,7 +168,7 @@ fn conditional(call: &Call, table: &TableName, key: Key, txn: Txn) -> Result<Txn
         Condition::IsImpossible => {
             return Err(precondition(
                 key,
-                "If-Match is not an entity tag of this server",
+                "If-Match is not an entity tag of this server, such as \"00c0ffee00c0ffee-42\", with its quotes",
             ));
         }
         Condition::None | Condition::Not(_) | Condition::NotAny => txn,

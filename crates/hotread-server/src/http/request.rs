@@ -161,7 +161,7 @@ pub(super) fn check_body(
             unsupported("the body is encoded, as with gzip; send it as it is")
         }
         _ if !is_json(headers) => {
-            unsupported("bodies are JSON; send it with `Content-Type: application/json`")
+            unsupported("bodies are JSON in UTF-8; send it with `Content-Type: application/json`")
         }
         _ if length.is_some_and(|length| length > max as u64) => Err(too_large(max)),
         _ => Ok(()),
@@ -191,12 +191,24 @@ fn is_plain(headers: &HeaderMap) -> bool {
     only(header::CONTENT_ENCODING, "identity") && only(header::TRANSFER_ENCODING, "chunked")
 }
 
+/// Returns `true` if the body is declared as JSON, in no other encoding than UTF-8. Other parameters have no
+/// meaning.
 fn is_json(headers: &HeaderMap) -> bool {
     let Ok(Some(kind)) = one(headers, &header::CONTENT_TYPE) else {
         return false;
     };
-    let kind = kind.split_once(';').map_or(kind, |(kind, _)| kind);
-    kind.trim().eq_ignore_ascii_case("application/json")
+    let mut parts = kind.split(';').map(str::trim);
+    let is_json = parts
+        .next()
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    is_json
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, charset)) if name.trim().eq_ignore_ascii_case("charset") => charset
+                .trim()
+                .trim_matches('"')
+                .eq_ignore_ascii_case("utf-8"),
+            _ => true,
+        })
 }
 
 fn too_large(max: usize) -> Failure {
@@ -288,6 +300,7 @@ mod tests {
     use super::*;
     use crate::caller::Who;
     use crate::limits::Budgets;
+    use axum::http::HeaderValue;
     use futures_util::stream;
 
     const KNOWN: &[&str] = &["prefix", "limit"];
@@ -305,6 +318,32 @@ mod tests {
         assert_eq!(query.get("prefix"), Some(""));
         assert_eq!(query.get("limit"), None);
         assert_eq!(query.limit(7, 10).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_body_is_json_in_utf_8() {
+        let is_json = |kind: &'static str| {
+            let kind = (header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            super::is_json(&HeaderMap::from_iter([kind]))
+        };
+        for kind in [
+            "application/json",
+            "Application/JSON ; charset=UTF-8",
+            "application/json;charset=\"utf-8\"",
+            "application/json; version=1",
+        ] {
+            assert!(is_json(kind), "{kind}");
+        }
+        for kind in [
+            "",
+            "text/json",
+            "application/json5",
+            "application/json; charset=latin1",
+            "application/json; version=1; Charset = utf-16",
+            "text/plain; charset=utf-8",
+        ] {
+            assert!(!is_json(kind), "{kind}");
+        }
     }
 
     #[test]

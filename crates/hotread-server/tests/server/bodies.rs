@@ -28,6 +28,7 @@ async fn bodies_are_json_where_there_are_any_and_refused_elsewhere() {
             "text/plain",
             "application/x-www-form-urlencoded",
             "multipart/form-data",
+            "application/json; charset=latin1",
             "",
         ] {
             let reply = ask().body(kind, body).send().await;

@@ -161,6 +161,13 @@ async fn conditions_hold_or_nothing_is_done() {
         let reply = api.delete(path).header("If-Match", stale);
         reply.refused(412, Code::PreconditionFailed).await;
     }
+    let unquoted = put(4).header("If-Match", second.trim_matches('"'));
+    let message = unquoted.refused(412, Code::PreconditionFailed).await.json();
+    let shown = "such as \"00c0ffee00c0ffee-42\", with its quotes";
+    assert!(
+        message["message"].as_str().unwrap().contains(shown),
+        "{message}"
+    );
     let got = api.get(path).expect(200).await;
     assert_eq!(
         (got.json()["record"]["value"].clone(), etag(&got)),

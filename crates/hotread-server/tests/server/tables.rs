@@ -161,6 +161,10 @@ async fn options_that_do_not_go_together_are_refused() {
             .refused(status, code)
             .await;
     }
+    let sealed = api.put("/v1/tables/t").json(r#"{"sealed":true}"#);
+    let message = sealed.refused(409, Code::Sealed).await.text();
+    let advice = "it is sealed; give its passphrase when starting the server\"";
+    assert!(message.contains(advice), "{message}");
     api.put("/v1/tables/T")
         .refused(400, Code::InvalidName)
         .await;

@@ -4,7 +4,7 @@
 use super::Committer;
 use crate::error::CommitError;
 use crate::token::{self, ID_DIGITS, MAX_TOKENS, SecretHash, TokenError};
-use hotread_proto::{Role, TableName, Timestamp, TokenInfo};
+use hotread_proto::{TableName, Timestamp, TokenInfo};
 use rusqlite::params;
 use std::sync::Arc;
 
@@ -15,11 +15,6 @@ pub(crate) enum Last {
     MayGo,
     /// It cannot be revoked.
     Stays,
-}
-
-/// Returns `true` if the token permits everything everywhere, and does not expire.
-fn is_full_admin(info: &TokenInfo) -> bool {
-    info.allows(None, Role::Admin) && info.expires_at.is_none()
 }
 
 impl Committer {
@@ -35,7 +30,7 @@ impl Committer {
             return Err(TokenError::TooMany);
         }
         info.created_at = self.now();
-        if known == 0 && !is_full_admin(&info) {
+        if known == 0 && !token::is_full_admin(&info) {
             return Err(TokenError::FirstNotAdmin);
         }
         let is_taken = |id: &str| {
@@ -110,7 +105,7 @@ impl Committer {
             id: id.escape_debug().take(2 * ID_DIGITS).collect(),
         })?;
         let revoked = others.remove(at);
-        if !others.iter().any(is_full_admin) {
+        if !others.iter().any(token::is_full_admin) {
             match last {
                 Last::MayGo if others.is_empty() => {}
                 Last::MayGo => return Err(TokenError::LastAdmin),

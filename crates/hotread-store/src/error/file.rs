@@ -2,7 +2,7 @@
 
 use super::storage::StorageError;
 use hotread_proto::Code;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The reason a store could not be opened. Existing files are unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -20,11 +20,20 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// The path is a directory or another kind of file that cannot be a database.
-    #[error("{} is not a file; give the path of a database", path.display())]
+    /// The path is a directory or another kind of file that cannot be a database, or ends with `/`, as only
+    /// that of a directory may.
+    #[error("{} is not a file; give the path of a database{}", path.display(), without_slash(path))]
     NotAFile {
         /// The given path.
         path: PathBuf,
+    },
+    /// The path leads nowhere: its symbolic links form a loop, or a directory on it may not be entered.
+    #[error("{} cannot be reached: {source}; check the permissions and symbolic links on its path", path.display())]
+    Unreachable {
+        /// The path, or its directory.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
     },
     /// Another process, or this one, has the file open for writing.
     #[error("{} is in use by {holder}; go through that process, or open it read-only", path.display())]
@@ -117,14 +126,23 @@ impl std::fmt::Display for Holder {
     }
 }
 
+/// Returns the advice for a path that ends with `/` without need.
+fn without_slash(path: &Path) -> &'static str {
+    match path.as_os_str().as_encoded_bytes() {
+        [.., b'/'] if !path.is_dir() => ", without the slash at its end",
+        _ => "",
+    }
+}
+
 impl OpenError {
     /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::NoDirectory { .. } | Self::NoFile { .. } | Self::NotAFile { .. } => {
-                Code::NoSuchFile
-            }
+            Self::NoDirectory { .. }
+            | Self::NoFile { .. }
+            | Self::NotAFile { .. }
+            | Self::Unreachable { .. } => Code::NoSuchFile,
             Self::InUse { .. } | Self::SeveralNames { .. } => Code::InUse,
             Self::Foreign { .. } => Code::Foreign,
             Self::NewerSchema { .. } => Code::NewerSchema,

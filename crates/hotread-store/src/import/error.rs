@@ -8,6 +8,9 @@ use hotread_proto::{InvalidName, InvalidTimestamp, InvalidValue};
 use std::fmt::{self, Write as _};
 use std::io;
 
+/// Message about a row such as `"a"b,c`.
+const MISQUOTED: &str = "text follows a closing quote; double each quote that belongs to a field, or read quotes as text";
+
 /// The reason a file, or the rest of it, cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -26,6 +29,12 @@ pub enum ImportError {
     /// The header is longer than a row may be.
     #[error("the header has more than {MAX_ROW_BYTES} bytes; is this a CSV file?")]
     HeaderTooLong,
+    /// In the header, text follows the quote that closes a name.
+    #[error("line {line}: {MISQUOTED}")]
+    HeaderMisquoted {
+        /// The line on which the header begins.
+        line: u64,
+    },
     /// The file has too many columns.
     #[error("there are {columns} columns; at most {MAX_COLUMNS} are allowed")]
     TooManyColumns {
@@ -33,7 +42,7 @@ pub enum ImportError {
         columns: usize,
     },
     /// A column's name is not UTF-8.
-    #[error("the name of column {number} is not UTF-8; convert the file")]
+    #[error("the name of column {number} is not UTF-8; name the file's encoding")]
     ColumnNotUtf8 {
         /// The number of the column, from 1.
         number: usize,
@@ -117,6 +126,22 @@ pub enum ImportError {
         first: String,
         /// The member with another array.
         second: String,
+    },
+    /// The member with the rows occurs twice in its object.
+    #[error("the object has the array {:?} twice; remove or rename one of them", cut(.member))]
+    ArrayTwice {
+        /// Its name.
+        member: String,
+    },
+    /// A type was given for a column that is no member of the values.
+    #[error(
+        "the column {:?} has no type, since it is part of the key or of an exported record; give it none, \
+         or keep the key in the value",
+        cut(.column)
+    )]
+    TypeOfKey {
+        /// The column.
+        column: String,
     },
 }
 
@@ -203,6 +228,9 @@ pub enum RowReason {
         "the row has more than {MAX_ROW_BYTES} bytes; split it, or check that each quote is closed"
     )]
     TooLong,
+    /// Text follows the quote that closes a field.
+    #[error("{MISQUOTED}")]
+    Misquoted,
     /// A row has more or fewer fields than there are columns.
     #[error(
         "the row has {found} fields where {expected} columns are named; quote fields that contain the delimiter, \
@@ -215,11 +243,17 @@ pub enum RowReason {
         expected: usize,
     },
     /// A field is not UTF-8.
-    #[error("the field {column:?} is not UTF-8 (byte {at}); convert the file")]
+    #[error("the field {column:?} is not UTF-8 (byte {at}); name the file's encoding")]
     NotUtf8 {
         /// The column.
         column: String,
         /// Offset of the first byte that does not fit, in the field.
+        at: usize,
+    },
+    /// A row of JSON is not UTF-8.
+    #[error("the row is not UTF-8 (byte {at}); name the file's encoding")]
+    RowNotUtf8 {
+        /// Offset of the first byte that does not fit, in the row.
         at: usize,
     },
     /// A field is not of its column's type.

@@ -3,6 +3,7 @@
 
 use super::{
     At, Columns, Delimiter, Detector, Empty, Format, ImportError, Input, Options, RowError, Rows,
+    check_arrays,
 };
 use std::io::{self, Read};
 
@@ -66,7 +67,15 @@ fn json_as(data: &[u8], format: Format) {
             options = options.key("a");
         }
         options.member = (choice & 4 > 0).then(|| "rows".to_owned());
-        same_however_it_is_read(data, &options, choice & 1 == 1);
+        let checked = Input::new(data, None).and_then(|input| check_arrays(input, &options));
+        let read = same_however_it_is_read(data, &options, choice & 1 == 1);
+        let is_second = |fatal: &String| {
+            let of_arrays = ["the object has a second array", "the object has the array"];
+            of_arrays.iter().any(|text| fatal.starts_with(text))
+        };
+        if read.fatal.as_ref().is_some_and(is_second) {
+            assert!(checked.is_err(), "each second array is found");
+        }
     }
 }
 
@@ -77,12 +86,13 @@ struct Outcome {
     fatal: Option<String>,
 }
 
-fn same_however_it_is_read(data: &[u8], options: &Options, short: bool) {
+fn same_however_it_is_read(data: &[u8], options: &Options, short: bool) -> Outcome {
     let whole = read(data, options);
     if short {
         let pieces = Pieces { data, size: 1 };
         assert_eq!(read(pieces, options), whole);
     }
+    whole
 }
 
 fn read(input: impl Read, options: &Options) -> Outcome {

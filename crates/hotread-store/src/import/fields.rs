@@ -1,10 +1,11 @@
 //! Rows of fields: CSV and its kin, split by `csv_core`, an automaton without buffers of its own, so
 //! that this module decides limits and line numbers; and fields between blanks.
 
+use super::dialect::{Quotes, guess_delimiter};
 use super::error::cut;
 use super::keys::Keys;
 use super::options::{Columns, Delimiter, Options, REST};
-use super::source::{CHUNK_BYTES, Line, Source};
+use super::source::{Line, Source};
 use super::types::{Kind, json_string, write_empty};
 use super::{
     At, ImportError, MAX_COLUMNS, MAX_ROW_BYTES, MAX_SKIPPED_BYTES, Row, RowError, RowReason,
@@ -26,19 +27,21 @@ pub(super) struct Fields {
     count: usize,
     line: u64,
     too_long: bool,
+    /// Set if text follows a closing quote.
+    misquoted: bool,
     trim: bool,
 }
 
 impl Fields {
-    /// Returns `true` if the text and the ends of all fields were kept: the row is neither too long nor has too
-    /// many fields.
-    fn are_kept(&self) -> bool {
-        !self.too_long && self.count <= MAX_COLUMNS
+    /// Returns `true` if the text and the ends of all fields were kept, and are those of the file: the row is
+    /// not too long, has not too many fields, and its quotes are well-formed.
+    fn are_sound(&self) -> bool {
+        !self.too_long && !self.misquoted && self.count <= MAX_COLUMNS
     }
 
-    /// Returns the field with this number from 0, if the row has it and its fields were kept.
+    /// Returns the field with this number from 0, if the row has it and its fields are sound.
     pub(super) fn get(&self, number: usize) -> Option<&[u8]> {
-        if number >= self.count || !self.are_kept() {
+        if number >= self.count || !self.are_sound() {
             return None;
         }
         let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
@@ -67,7 +70,8 @@ struct Splitter {
 }
 
 enum Split {
-    Core(Box<Reader>),
+    /// The quotes are `None` if fields are never quoted.
+    Core(Box<Reader>, Option<Quotes>),
     /// At most this many fields.
     Blanks(usize),
 }
@@ -84,6 +88,7 @@ impl Splitter {
                 count: 0,
                 line: 0,
                 too_long: false,
+                misquoted: false,
                 trim: options.trim,
             },
             line: 1,
@@ -95,7 +100,7 @@ impl Splitter {
             Some(Delimiter::Byte(delimiter)) => delimiter,
             None if options.columns != Columns::FirstRow => b',',
             None => match splitter.find_row(source)? {
-                true => guess_delimiter(source)?,
+                true => guess_delimiter(source, options.quote)?,
                 false => b',',
             },
         };
@@ -117,7 +122,8 @@ impl Splitter {
         // It would skip a byte order mark at the beginning of its first input. The mark has been
         // handled already, and an empty line has no effect.
         core.read_record(b"\n", &mut [0], &mut [0]);
-        splitter.kind = Split::Core(Box::new(core));
+        let quotes = quote.map(|quote| Quotes::new(quote, delimiter, options.trim));
+        splitter.kind = Split::Core(Box::new(core), quotes);
         Ok(splitter)
     }
 
@@ -144,7 +150,7 @@ impl Splitter {
     /// Reads the next row. Returns `false` if there is none.
     fn next<R: Read>(&mut self, source: &mut Source<R>) -> Result<bool, ImportError> {
         match self.kind {
-            Split::Core(_) => self.next_quoted(source),
+            Split::Core(..) => self.next_quoted(source),
             Split::Blanks(most) => self.next_line(source, most),
         }
     }
@@ -192,10 +198,11 @@ impl Splitter {
         let line = self.line;
         let (mut row_bytes, mut written, mut ended) = (0, 0, 0);
         self.fields.count = 0;
-        self.fields.line = line;
-        let Split::Core(core) = &mut self.kind else {
+        (self.fields.line, self.fields.misquoted) = (line, false);
+        let Split::Core(core, quotes) = &mut self.kind else {
             return Ok(false);
         };
+        quotes.iter_mut().for_each(Quotes::begin);
         loop {
             let at_end = source.unread().is_empty() && !source.more()?;
             // A row that ends with the file is terminated by a line end, unless the line end would
@@ -209,6 +216,9 @@ impl Splitter {
             self.fields.count += fields;
             if !at_end {
                 count_lines(&input[..read], &mut self.line, &mut self.after_cr);
+                if let Some(quotes) = quotes {
+                    self.fields.misquoted |= quotes.misused_in(&input[..read]);
+                }
                 row_bytes += read;
                 source.take(read);
             }
@@ -299,27 +309,6 @@ fn without_comment<'a>(line: &'a [u8], comment: &[u8]) -> &'a [u8] {
         None => None,
     };
     blanks_off(&line[..end.unwrap_or(line.len())])
-}
-
-/// Detects the delimiter from the first line of the next row.
-fn guess_delimiter<R: Read>(source: &mut Source<R>) -> io::Result<u8> {
-    let ended = |text: &[u8]| memchr::memchr2(b'\n', b'\r', text);
-    while ended(source.unread()).is_none()
-        && source.unread().len() < CHUNK_BYTES
-        && source.more()?
-    {}
-    let text = source.unread();
-    let line = &text[..ended(text).unwrap_or(text.len()).min(CHUNK_BYTES)];
-    let (mut quoted, mut other) = (false, None);
-    for &byte in line {
-        match byte {
-            b'"' => quoted = !quoted,
-            b',' if !quoted => return Ok(b','),
-            b';' | b'\t' if !quoted => other = other.or(Some(byte)),
-            _ => {}
-        }
-    }
-    Ok(other.unwrap_or(b','))
 }
 
 /// The rows of a file as records.
@@ -459,6 +448,9 @@ impl Table {
         if fields.too_long {
             return Err(RowReason::TooLong);
         }
+        if fields.misquoted {
+            return Err(RowReason::Misquoted);
+        }
         let (found, expected) = (fields.count, columns.len());
         if found > MAX_COLUMNS || (found != expected && !self.options.flexible) {
             return Err(RowReason::Fields { found, expected });
@@ -561,6 +553,9 @@ fn header<R: Read>(
     let fields = &splitter.fields;
     if fields.too_long {
         return Err(ImportError::HeaderTooLong);
+    }
+    if fields.misquoted {
+        return Err(ImportError::HeaderMisquoted { line: fields.line });
     }
     if fields.count > MAX_COLUMNS {
         let columns = fields.count;

@@ -64,6 +64,17 @@ impl<'a> Input<'a> {
     }
 }
 
+impl Input<'_> {
+    /// Returns as much of the unread text as is kept, as an input: up to
+    /// [`SAMPLE_BYTES`](super::SAMPLE_BYTES). It remains unread.
+    ///
+    /// # Errors
+    /// If reading fails.
+    pub fn beginning(&mut self) -> io::Result<Input<'_>> {
+        Ok(Input::plain(Box::new(self.sample(super::SAMPLE_BYTES)?)))
+    }
+}
+
 impl Read for Input<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let mut head = &self.head[self.taken..];

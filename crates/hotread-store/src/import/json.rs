@@ -83,6 +83,8 @@ pub(super) struct Array {
     line: u64,
     /// The number of elements that have been taken.
     items: u64,
+    /// Set if arrays are passed over, to find all of them.
+    passes_over: bool,
 }
 
 impl Array {
@@ -97,7 +99,25 @@ impl Array {
             state: State::Start,
             line: 1,
             items: 0,
+            passes_over: false,
         }
+    }
+
+    /// Reads an object to its end, without the rows in its array.
+    ///
+    /// # Errors
+    /// If it has another array that could be meant. Other errors are those of
+    /// [`next_row`](Self::next_row), but they may come earlier.
+    pub(super) fn find_arrays<R: Read>(
+        &mut self,
+        source: &mut Source<R>,
+    ) -> Result<(), ImportError> {
+        self.passes_over = true;
+        self.start(source)?;
+        while matches!(self.state, State::Members) {
+            self.member(source)?;
+        }
+        Ok(())
     }
 
     pub(super) fn next_row<R: Read>(
@@ -202,26 +222,38 @@ impl Array {
             false => is_array,
         };
         if !meant {
-            if let Extent::Whole(bytes) = self.extent(source)? {
-                self.line += lines(&source.unread()[..bytes]);
-                source.take(bytes);
-            }
-            return Ok(());
+            return self.pass_over(source);
         }
         if self.found {
             let first = self.member.clone().unwrap_or_default();
-            return Err(ImportError::SecondArray {
-                first,
-                second: name,
+            return Err(match first == name {
+                true => ImportError::ArrayTwice { member: name },
+                false => ImportError::SecondArray {
+                    first,
+                    second: name,
+                },
             });
         }
         if !is_array {
             return Err(ImportError::NoArray { member: Some(name) });
         }
-        source.take(1);
-        (self.found, self.first) = (true, true);
+        self.found = true;
         self.member = Some(name);
+        if self.passes_over {
+            return self.pass_over(source);
+        }
+        source.take(1);
+        self.first = true;
         self.state = State::Elements;
+        Ok(())
+    }
+
+    /// Takes the value of a member.
+    fn pass_over<R: Read>(&mut self, source: &mut Source<R>) -> Result<(), ImportError> {
+        if let Extent::Whole(bytes) = self.extent(source)? {
+            self.line += lines(&source.unread()[..bytes]);
+            source.take(bytes);
+        }
         Ok(())
     }
 

@@ -33,6 +33,7 @@
 //! ```
 
 mod decompress;
+mod dialect;
 mod error;
 mod fields;
 mod input;
@@ -137,5 +138,21 @@ impl fmt::Debug for Rows<'_> {
         f.debug_struct("Rows")
             .field("ended", &self.ended)
             .finish_non_exhaustive()
+    }
+}
+
+/// Reads a file of JSON to its end or first error, without its rows, to check that the array that has the
+/// rows is the only one that can be meant. [`Rows`] notice a second array only after those of the first.
+///
+/// # Errors
+/// If there is a second array, or if reading fails. [`Rows`] report all other errors.
+pub fn check_arrays(input: Input<'_>, options: &Options) -> Result<(), ImportError> {
+    match json::Array::new(options).find_arrays(&mut Source::new(input)) {
+        Err(
+            error @ (ImportError::SecondArray { .. }
+            | ImportError::ArrayTwice { .. }
+            | ImportError::Io(_)),
+        ) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }

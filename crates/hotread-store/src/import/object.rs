@@ -32,10 +32,17 @@ impl Objects {
     }
 
     pub(super) fn record(&mut self, row: &[u8]) -> Result<Put, RowReason> {
-        match self.names.is_empty() {
+        let record = match self.names.is_empty() {
             true => exported(row),
             false => self.keyed(row),
-        }
+        };
+        // The parser's message would not name the encoding as the cause.
+        record.map_err(|reason| match (&reason, std::str::from_utf8(row)) {
+            (RowReason::NotJson { .. }, Err(error)) => RowReason::RowNotUtf8 {
+                at: error.valid_up_to(),
+            },
+            _ => reason,
+        })
     }
 
     /// Converts a row whose key is one or more of its members.

@@ -11,8 +11,8 @@ use std::str::FromStr;
 #[non_exhaustive]
 pub enum Format {
     /// A row on each line, as fields between delimiters: CSV, TSV and their kin. Fields may be quoted,
-    /// with doubled quotes inside; lines end with LF, CRLF or CR. Empty lines are skipped, and a first
-    /// line `sep=;` sets the delimiter.
+    /// with doubled quotes inside, and no text after the closing quote; lines end with LF, CRLF or CR. Empty
+    /// lines are skipped, and a first line `sep=;` sets the delimiter.
     Fields,
     /// A JSON object on each line.
     Ndjson,
@@ -127,7 +127,7 @@ pub struct Options {
     /// JSON: the member whose array has the rows, if there are several arrays.
     pub member: Option<String>,
     /// Fields: their separator. If `None`, it is detected in the header, outside of quotes: comma if
-    /// there is one, else the first semicolon or tab.
+    /// there is one, else the first semicolon, tab or vertical bar.
     pub delimiter: Option<Delimiter>,
     /// Fields: the quote, or `None` if fields are never quoted.
     pub quote: Option<u8>,

@@ -214,11 +214,19 @@ impl Detector {
     /// are known to be text.
     ///
     /// # Errors
-    /// If the file cannot be read, or its header does not match the options.
+    /// If the file cannot be read, its header does not match the options, or a type was given for a column
+    /// of the key that is not kept in the value.
     pub fn read(&mut self, input: Input<'_>, options: &Options) -> Result<(), ImportError> {
         let mut source = Source::new(input);
         let mut table = Table::new(options, &mut source)?;
         let names: Vec<String> = table.names().map(str::to_owned).collect();
+        let mut key = names.iter().enumerate().filter(|(at, _)| table.is_key(*at));
+        if let Some((_, column)) = key.find(|(_, name)| self.named.contains_key(*name))
+            && !options.keep_key
+        {
+            let column = column.clone();
+            return Err(ImportError::TypeOfKey { column });
+        }
         let mut open = Vec::new();
         for (column, name) in names.iter().enumerate() {
             let known = self.kinds.entry(name.clone()).or_default();

@@ -39,15 +39,24 @@ impl Store {
         table: &TableName,
         options: TableOptions,
     ) -> Result<TableInfo, TableError> {
-        if let Some(schema) = &options.schema {
-            Schema::compile(schema).map_err(|reason| TableError::InvalidSchema { reason })?;
-        }
-        if options.sealed && options.search {
-            return Err(TableError::SealedSearch);
-        }
+        Self::check_options(&options)?;
         let seal = options.sealed.then(|| self.derive(table)).transpose()?;
         let name = table.clone();
         self.job(move |committer| committer.create_table(&name, &options, seal))
+    }
+
+    /// Checks the options of a new table like [`create_table`](Self::create_table), before there is a store.
+    ///
+    /// # Errors
+    /// If the options contradict each other, or their schema is invalid.
+    pub fn check_options(options: &TableOptions) -> Result<(), TableError> {
+        if let Some(schema) = &options.schema {
+            Schema::compile(schema).map_err(|reason| TableError::InvalidSchema { reason })?;
+        }
+        match options.sealed && options.search {
+            true => Err(TableError::SealedSearch),
+            false => Ok(()),
+        }
     }
 
     fn derive(&self, table: &TableName) -> Result<(Seal, SealHeader), CommitError> {
@@ -95,7 +104,14 @@ impl Store {
         Ok(())
     }
 
-    /// Atomically re-encrypts a sealed table with a new passphrase. Begins a new epoch without history,
+    /// Returns `true` if this store was opened with the passphrase.
+    #[must_use]
+    pub fn has_passphrase(&self, passphrase: &Passphrase) -> bool {
+        let own = self.0.passphrase.as_ref();
+        own.is_some_and(|own| own.is(passphrase))
+    }
+
+    /// Atomically re-encrypts a sealed table with a new passphrase, or with new keys under the same one. Begins a new epoch without history,
     /// and forgets the transaction ids. Takes memory and time for the whole table, regardless of the size of
     /// the rest of the file; writes to other tables wait in the meantime.
     ///

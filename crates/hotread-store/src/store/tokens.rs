@@ -63,10 +63,25 @@ impl Store {
         tables: Option<Vec<TableName>>,
         expires_at: Timestamp,
     ) -> Result<NewToken, TokenError> {
-        if expires_at <= Timestamp::from(SystemTime::now()) {
-            return Err(TokenError::Expired { at: expires_at });
-        }
         self.make_token(name, role, tables, Some(expires_at))
+    }
+
+    /// Checks a token like [`create_token`](Self::create_token) and
+    /// [`create_expiring_token`](Self::create_expiring_token), where it would be the first one, before there is
+    /// a store.
+    ///
+    /// # Errors
+    /// If the name or the time is not valid, `tables` is empty or too long, or the token cannot be the first.
+    pub fn check_first_token(
+        name: &str,
+        role: Role,
+        tables: Option<Vec<TableName>>,
+        expires_at: Option<Timestamp>,
+    ) -> Result<(), TokenError> {
+        match token::is_full_admin(&new_info(name, role, tables, expires_at)?) {
+            true => Ok(()),
+            false => Err(TokenError::FirstNotAdmin),
+        }
     }
 
     fn make_token(
@@ -76,15 +91,7 @@ impl Store {
         tables: Option<Vec<TableName>>,
         expires_at: Option<Timestamp>,
     ) -> Result<NewToken, TokenError> {
-        let info = TokenInfo {
-            // The committer sets the id and the time.
-            id: String::new(),
-            created_at: Timestamp::EPOCH,
-            tables: check_new(name, tables)?,
-            name: name.to_owned(),
-            role,
-            expires_at,
-        };
+        let info = new_info(name, role, tables, expires_at)?;
         let (secret, hash) = token::new_secret()?;
         let info = self.job(move |committer| committer.create_token(hash, info))?;
         Ok(NewToken { info, secret })
@@ -155,4 +162,27 @@ impl Store {
         let writer = self.0.writer.as_ref();
         writer.map_or(0, |writer| writer.shared.tokens.generation())
     }
+}
+
+/// Returns a valid token. The committer sets the id and the time.
+fn new_info(
+    name: &str,
+    role: Role,
+    tables: Option<Vec<TableName>>,
+    expires_at: Option<Timestamp>,
+) -> Result<TokenInfo, TokenError> {
+    match expires_at {
+        Some(at) if at <= Timestamp::from(SystemTime::now()) => {
+            return Err(TokenError::Expired { at });
+        }
+        _ => {}
+    }
+    Ok(TokenInfo {
+        id: String::new(),
+        created_at: Timestamp::EPOCH,
+        tables: check_new(name, tables)?,
+        name: name.to_owned(),
+        role,
+        expires_at,
+    })
 }

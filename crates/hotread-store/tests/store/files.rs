@@ -172,6 +172,47 @@ fn what_is_not_there_is_created_only_if_it_may_be() {
     assert!(read_only(&path).is_ok());
 }
 
+#[cfg(unix)]
+#[test]
+fn a_path_that_cannot_be_followed_is_named_with_the_reason() {
+    use std::os::unix::fs::symlink;
+    let scratch = Scratch::new();
+    let (one, two) = (scratch.file("one.db"), scratch.file("two.db"));
+    symlink(&one, &two).unwrap();
+    symlink(&two, &one).unwrap();
+    let slash = |name: &str| scratch.file(&format!("{name}/"));
+    std::fs::write(scratch.file("some.db"), "").unwrap();
+    let attempts = |path: std::path::PathBuf| {
+        [
+            Store::open(&path).unwrap_err(),
+            read_only(&path).unwrap_err(),
+            migrate::status(&path).unwrap_err(),
+        ]
+    };
+    for path in [one.clone(), one.join("x.db")] {
+        for error in attempts(path) {
+            assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
+            assert!(error.to_string().contains("symbolic links"), "{error}");
+            assert_eq!(error.code(), Code::NoSuchFile);
+        }
+    }
+    for path in [slash("new.db"), slash("some.db")] {
+        for error in attempts(path) {
+            assert!(matches!(error, OpenError::NotAFile { .. }), "{error}");
+            let advice = "give the path of a database, without the slash at its end";
+            assert!(error.to_string().ends_with(advice), "{error}");
+        }
+    }
+    std::fs::create_dir(scratch.file("folder")).unwrap();
+    for error in attempts(slash("folder")) {
+        assert!(
+            error.to_string().ends_with("the path of a database"),
+            "{error}"
+        );
+    }
+    assert!(!scratch.file("new.db").exists());
+}
+
 #[test]
 fn a_database_with_an_odd_name_is_a_file_of_that_name() {
     for odd in ["file:x.db?mode=memory", ":memory:", "a b%20'\".db", "ключ"] {

@@ -2,6 +2,7 @@
 
 use hotread_store::import::{
     At, Columns, Delimiter, Detector, Empty, Format, ImportError, Input, Options, RowError, Rows,
+    check_arrays,
 };
 use std::path::{Path, PathBuf};
 

@@ -19,25 +19,42 @@ pub(super) fn would_empty(name: &str, rows: &str, args: &ImportArgs) -> anyhow::
     Failure::new(Code::BadRequest, message).into()
 }
 
-/// Returns the error after which no more rows can be read.
+/// Returns the error after which no more rows can be read. `done` is empty if none were.
 pub(super) fn unreadable(error: &ImportError, name: &str, done: &str) -> anyhow::Error {
-    let usage = match error {
-        ImportError::NoKey { .. } | ImportError::UnknownColumn { .. } => Some(" with --key COLUMN"),
+    let (is_usage, option) = match error {
+        ImportError::NoKey { columns } | ImportError::UnknownColumn { columns, .. } => {
+            (true, format!(" with --key COLUMN{}", or_delimiter(columns)))
+        }
         ImportError::NoArray { .. } | ImportError::SecondArray { .. } => {
-            Some(" with --member NAME")
+            (true, " with --member NAME".to_owned())
         }
-        ImportError::NulBytes => Some(" with --encoding NAME"),
-        ImportError::NoHeader => Some(" with --columns A,B,…"),
-        ImportError::InvalidOptions { .. } => Some(""),
-        _ => None,
+        ImportError::NulBytes => (true, " with --encoding NAME".to_owned()),
+        ImportError::NoHeader => (true, " with --columns A,B,…".to_owned()),
+        ImportError::TypeOfKey { .. } => (true, " with --keep-key".to_owned()),
+        ImportError::InvalidOptions { .. } => (true, String::new()),
+        ImportError::ColumnNotUtf8 { .. } => (false, WITH_ENCODING.to_owned()),
+        ImportError::HeaderMisquoted { .. } => (false, WITHOUT_QUOTES.to_owned()),
+        _ => (false, String::new()),
     };
-    match usage {
-        Some(option) if done.is_empty() => {
-            Failure::usage(format!("{name}: {error}{option}")).into()
-        }
-        _ if done.is_empty() => Failure::new(Code::BadRequest, format!("{name}: {error}")).into(),
-        _ => Failure::new(Code::BadRequest, format!("{name}: {error} ({done})")).into(),
+    let message = format!("{name}: {error}{option}");
+    match done.is_empty() {
+        true if is_usage => Failure::usage(message).into(),
+        true => Failure::new(Code::BadRequest, message).into(),
+        false => Failure::new(Code::BadRequest, format!("{message} ({done})")).into(),
     }
+}
+
+const WITH_ENCODING: &str = " with --encoding, such as --encoding latin1";
+const WITHOUT_QUOTES: &str = " with --quote none (--trim allows blanks after a closing quote)";
+
+/// Returns the advice for columns whose names look like several that another delimiter separates.
+fn or_delimiter(columns: &[String]) -> String {
+    let is_in_a_name = |delimiter: &char| columns.iter().any(|name| name.contains(*delimiter));
+    let Some(delimiter) = [';', '\t', '|', ','].into_iter().find(is_in_a_name) else {
+        return String::new();
+    };
+    let typed = delimiter.escape_default();
+    format!("; if '{typed}' separates the columns, give --delimiter '{typed}'")
 }
 
 /// Returns the error for a bad row at which the import stops.
@@ -52,7 +69,15 @@ pub(super) fn bad_row(
         RowReason::Value(_) => (Code::InvalidValue, ""),
         RowReason::Time(_) => (Code::InvalidTime, ""),
         RowReason::NotOfType { .. } => (Code::BadRequest, " with --types COLUMN=text"),
+        RowReason::Fields { found: 1, .. } => (
+            Code::BadRequest,
+            " with --flexible; if another character separates the fields, give --delimiter CHAR",
+        ),
         RowReason::Fields { .. } => (Code::BadRequest, " with --flexible"),
+        RowReason::Misquoted => (Code::BadRequest, WITHOUT_QUOTES),
+        RowReason::NotUtf8 { .. } | RowReason::RowNotUtf8 { .. } => {
+            (Code::BadRequest, WITH_ENCODING)
+        }
         RowReason::Separator { .. } => (Code::BadRequest, " with --key-separator"),
         RowReason::NoKey { .. }
         | RowReason::KeyType { .. }

@@ -7,7 +7,8 @@ use crate::exit::{Exit, Failure};
 use anyhow::{Context, Result};
 use hotread_proto::{Code, ErrorBody, Put};
 use hotread_store::import::{
-    At, Columns, Delimiter, Detector, Empty, Format, ImportError, Input, Options, RowReason, Rows,
+    At, Columns, Delimiter, Detector, Empty, Format, ImportError, Input, Kind, Options, RowReason,
+    Rows, check_arrays,
 };
 use indicatif::ProgressBar;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -84,7 +85,7 @@ impl Files {
             let size = (meta.is_file() && !is_stdin(path)).then_some(meta.len());
             let input = input(file, args, bar);
             let mut input = input.map_err(|error| unreadable(&error, &name, ""))?;
-            let options = options(args, path, &mut input)?;
+            let options = options(args, path, &name, &mut input)?;
             Ok(Source {
                 name,
                 path: path.clone(),
@@ -111,15 +112,30 @@ impl Files {
         self.sources.iter().map(|source| source.size).sum()
     }
 
+    /// Checks that objects of JSON have one array that can be the rows; files are read once for that. Of a
+    /// pipe, the beginning is checked.
+    pub(super) fn check_arrays(&mut self, args: &ImportArgs) -> Result<()> {
+        let hidden = ProgressBar::hidden();
+        for source in &mut self.sources {
+            if source.options.format != Format::Json {
+                continue;
+            }
+            let checked = match &mut source.input {
+                Some(input) => input
+                    .beginning()
+                    .map_err(ImportError::Io)
+                    .and_then(|beginning| check_arrays(beginning, &source.options)),
+                None => reopen(&source.path, args, &hidden)
+                    .and_then(|input| check_arrays(input, &source.options)),
+            };
+            checked.map_err(|error| unreadable(&error, &source.name, ""))?;
+        }
+        Ok(())
+    }
+
     /// Detects the types of columns; files are read once for that.
     pub(super) fn tell_types(&mut self, args: &ImportArgs) -> Result<()> {
-        let mut named = BTreeMap::new();
-        for given in &args.types {
-            if let TypeOf::Column(column, kind) = given {
-                named.insert(column.clone(), *kind);
-            }
-        }
-        let others_are_text = args.types.contains(&TypeOf::Text);
+        let (named, others_are_text) = given_types(&args.types)?;
         let fields = |source: &&mut Source| source.options.format == Format::Fields;
         if others_are_text && named.is_empty() || !self.sources.iter_mut().any(|s| fields(&s)) {
             return Ok(());
@@ -229,6 +245,25 @@ impl Files {
     }
 }
 
+/// Returns the types that are given for columns, and `true` if all other columns are text.
+fn given_types(types: &[TypeOf]) -> Result<(BTreeMap<String, Kind>, bool)> {
+    let (mut named, mut others) = (BTreeMap::new(), None);
+    for given in types {
+        let twice = match given {
+            TypeOf::Column(column, kind) => named
+                .insert(column.clone(), *kind)
+                .map(|_| format!("names the column {column:?} twice; name it once")),
+            all => others
+                .replace(all)
+                .map(|_| "says text or auto twice; say it once".to_owned()),
+        };
+        if let Some(twice) = twice {
+            return Err(Failure::usage(format!("--types {twice}")).into());
+        }
+    }
+    Ok((named, others == Some(&TypeOf::Text)))
+}
+
 /// A bad row that was skipped.
 #[derive(Debug, Serialize)]
 pub(super) struct Bad {
@@ -315,7 +350,7 @@ impl Read for Reader {
 }
 
 /// Returns the options with which a file is read.
-fn options(args: &ImportArgs, path: &Path, input: &mut Input<'_>) -> Result<Options> {
+fn options(args: &ImportArgs, path: &Path, name: &str, input: &mut Input<'_>) -> Result<Options> {
     let named = Format::of_name(path);
     let tab = Some(Delimiter::Byte(b'\t'));
     let (format, delimiter) = match (args.format, named) {
@@ -329,11 +364,16 @@ fn options(args: &ImportArgs, path: &Path, input: &mut Input<'_>) -> Result<Opti
         (None, None) if args.member.is_some() => (Format::Json, None),
         (None, None) => {
             let text = input.sample(TOLD_BYTES).map_err(ImportError::Io);
-            let text = text.map_err(|error| unreadable(&error, &path.display().to_string(), ""))?;
+            let text = text.map_err(|error| unreadable(&error, name, ""))?;
+            let is_empty = text.is_empty();
             let told = Format::of_text(text).ok_or_else(|| {
-                let message = "the format cannot be detected from the file's name; \
-                               give --format csv, tsv, ndjson or json";
-                Failure::usage(message)
+                Failure::usage(match is_empty {
+                    true => format!("{name} is empty; give --format ndjson if no rows are meant"),
+                    false => format!(
+                        "the format of {name} cannot be detected from its name or beginning; \
+                         give --format csv, tsv, ndjson or json"
+                    ),
+                })
             });
             (told?, None)
         }
@@ -344,10 +384,8 @@ fn options(args: &ImportArgs, path: &Path, input: &mut Input<'_>) -> Result<Opti
         _ => args.of_fields().map(|option| (option, "CSV", "csv")),
     };
     if let Some((option, of, format)) = wrong {
-        let message = format!(
-            "{option} is for {of}, and {} is not; omit it, or give --format {format}",
-            path.display()
-        );
+        let message =
+            format!("{option} is for {of}, and {name} is not; omit it, or give --format {format}");
         return Err(Failure::usage(message).into());
     }
     Ok(Options {

@@ -151,26 +151,39 @@ pub(super) fn read(
     }
 }
 
-/// Reads the records of all files, in the order of their keys, with their origins.
-fn hold(
-    job: &Job<'_>,
-    files: &mut Files,
-    loaded: &mut Loaded,
-) -> Result<BTreeMap<Key, (Origin, Put)>> {
-    let mut records: BTreeMap<Key, (Origin, Put)> = BTreeMap::new();
-    let mut bytes = 0;
-    let end = read(job, files, loaded, |origin, put, files, _| {
-        bytes += put.size() + RECORD_BYTES;
-        if let Some((_, before)) = records.insert(put.key.clone(), (origin, put)) {
-            bytes -= before.size() + RECORD_BYTES;
+/// The records of all files, in the order of their keys, with their origins.
+pub(super) struct Held {
+    files: Files,
+    loaded: Loaded,
+    records: BTreeMap<Key, (Origin, Put)>,
+}
+
+impl Held {
+    /// Reads all files.
+    pub(super) fn read(job: &Job<'_>, mut files: Files) -> Result<Self> {
+        let mut loaded = Loaded::default();
+        let mut records: BTreeMap<Key, (Origin, Put)> = BTreeMap::new();
+        let mut bytes = 0;
+        let end = read(job, &mut files, &mut loaded, |origin, put, files, _| {
+            bytes += put.size() + RECORD_BYTES;
+            if let Some((_, before)) = records.insert(put.key.clone(), (origin, put)) {
+                bytes -= before.size() + RECORD_BYTES;
+            }
+            match bytes > MAX_HELD_BYTES {
+                true => Err(too_many(&files.names(), MAX_HELD_BYTES)),
+                false => Ok(()),
+            }
+        })?;
+        end.check(&files, "nothing was changed")?;
+        if records.is_empty() && !job.args.allow_empty {
+            return Err(would_empty(&files.names(), "good rows", job.args));
         }
-        match bytes > MAX_HELD_BYTES {
-            true => Err(too_many(&files.names(), MAX_HELD_BYTES)),
-            false => Ok(()),
-        }
-    })?;
-    end.check(files, "nothing was changed")?;
-    Ok(records)
+        Ok(Self {
+            files,
+            loaded,
+            records,
+        })
+    }
 }
 
 /// Commits the rows in transactions, in their order.
@@ -402,13 +415,16 @@ fn refused(error: anyhow::Error, name: &str) -> anyhow::Error {
 pub(super) fn replace(
     tables: &Tables,
     job: &Job<'_>,
-    mut files: Files,
+    held: Held,
     say: &dyn Fn(&str),
 ) -> Result<Loaded> {
     const DONE: &str = "nothing was changed";
     let args = job.args;
-    let mut loaded = Loaded::default();
-    let mut records = hold(job, &mut files, &mut loaded)?;
+    let Held {
+        files,
+        mut loaded,
+        mut records,
+    } = held;
     let info = tables.table(&args.table)?;
     let schema = info.options.schema.is_some();
     // A condition on the table holds for one step only.

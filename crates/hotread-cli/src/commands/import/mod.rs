@@ -19,7 +19,7 @@ use files::{Bad, Files};
 use hotread_proto::{Code, Digest, Epoch, TableName};
 use hotread_store::TableOptions;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use load::{Job, Loaded};
+use load::{Held, Job, Loaded};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -66,11 +66,19 @@ impl<'a> Read<'a> {
     }
 }
 
+/// Rows to be imported.
+enum Rows {
+    Unread(Files),
+    /// Read whole, for a replacement.
+    Held(Held),
+}
+
 pub(super) fn run(session: &Session, args: ImportArgs, out: &mut Out) -> Result<ExitCode> {
     session.check_place()?;
     let start = Instant::now();
     let bar = ProgressBar::hidden();
     let mut files = Files::open(&args, &bar)?;
+    files.check_arrays(&args)?;
     files.tell_types(&args)?;
     // Checked before anything is created: a file of the wrong kind fails at its first row.
     let empty = files.check_first(&args)?;
@@ -108,10 +116,15 @@ fn import(
     out: &mut Out,
 ) -> Result<ExitCode> {
     let args = job.args;
+    let read = match args.replace {
+        // All rows are read before anything is created.
+        true => Rows::Held(Held::read(job, files)?),
+        false => Rows::Unread(files),
+    };
     let (tables, created) = table(session, &args.table)?;
-    let loaded = match args.replace {
-        true => load::replace(&tables, job, files, &|text| session.note(text)),
-        false => load::commit(&tables, job, files),
+    let loaded = match read {
+        Rows::Held(held) => load::replace(&tables, job, held, &|text| session.note(text)),
+        Rows::Unread(files) => load::commit(&tables, job, files),
     }?;
     job.bar.finish_and_clear();
 

@@ -122,6 +122,35 @@ fn a_database_that_is_not_there_is_begun() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn a_path_that_names_no_file_is_corrected_as_the_message_says() {
+    let place = Place::new();
+    let create = |db: &str| place.run(&["--db", db, "table", "create", "t"]);
+    std::os::unix::fs::symlink("loop.db", place.path("loop.db")).unwrap();
+    let message = said(
+        create("loop.db"),
+        5,
+        "check the permissions and symbolic links",
+    );
+    assert!(
+        message.contains("loop.db cannot be reached: Too many levels"),
+        "{message}"
+    );
+    std::fs::remove_file(place.path("loop.db")).unwrap();
+    create("loop.db").ok();
+    let words = "x.db/ is not a file; give the path of a database, without the slash at its end";
+    said(create("x.db/"), 5, words);
+    create("x.db").ok();
+    said(create("x.db/"), 5, words);
+    for name in [":memory:", "file:y.db"] {
+        said(create(name), 2, "a database is a file here: give its path");
+        let from_variable = [("HOTREAD_DB", Path::new(name))];
+        said(bare(&["table", "list"], &from_variable), 2, "give its path");
+        assert!(!place.path(name).exists());
+    }
+}
+
 #[test]
 fn a_database_in_use_is_reached_through_its_server_or_later() {
     let place = Place::with_table();

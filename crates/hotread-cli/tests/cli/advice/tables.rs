@@ -1,7 +1,7 @@
 //! Messages about tables, records and imports.
 
-use super::{quoted, said};
-use crate::Place;
+use super::{bare, quoted, said};
+use crate::{Place, serving::Serving};
 
 #[test]
 fn a_sealed_table_is_opened_with_its_passphrase() {
@@ -24,6 +24,18 @@ fn a_sealed_table_is_opened_with_its_passphrase() {
     with(&right).ok();
     let empty = place.file("empty", "");
     said(with(&empty), 1, "passphrase");
+    // Through a server, only the server can be given a passphrase.
+    let serving = Serving::start(&place, &[]);
+    for args in [&["table", "create", "more", "--sealed"][..], &set] {
+        let url = serving.url();
+        let args = [args, &["--url", &url]].concat();
+        let message = said(bare(&args, &[]), 5, "when starting the server");
+        let serve = ["serve", "--passphrase-file", "FILE"];
+        assert_eq!(quoted(&message), [serve], "{message}");
+    }
+    serving.stop();
+    let serving = Serving::start(&place, &["--passphrase-file", &right]);
+    bare(&["set", "keys", "k", "1", "--url", &serving.url()], &[]).ok();
 }
 
 #[test]

@@ -154,9 +154,53 @@ fn a_quote_that_is_never_closed_is_no_record() {
 }
 
 #[test]
+fn text_after_a_closing_quote_is_a_bad_row() {
+    let file = "key,v\na,\"x\"y\nb,\"x\"\"y\"\nc,x\"y\"\nd,\"1\n2\"3,\ne,\"x\" \nf,\"\"";
+    assert_eq!(
+        read(file, csv("key")),
+        [
+            bad(2, RowReason::Misquoted),
+            good(3, "b", r#"{"v":"x\"y"}"#),
+            good(4, "c", r#"{"v":"x\"y\""}"#),
+            bad(5, RowReason::Misquoted),
+            bad(7, RowReason::Misquoted),
+            good(8, "f", r#"{"v":""}"#),
+        ]
+    );
+    let trimmed = Options {
+        trim: true,
+        ..csv("key")
+    };
+    assert_eq!(
+        read("key,v\na,\"x\" \t\nb,\"x\" y\nc,\"x\" \"y\"\n", trimmed),
+        [
+            good(2, "a", r#"{"v":"x"}"#),
+            bad(3, RowReason::Misquoted),
+            bad(4, RowReason::Misquoted),
+        ]
+    );
+    let unquoted = Options {
+        quote: None,
+        ..csv("key")
+    };
+    assert_eq!(
+        read("key,v\na,\"x\"y\n", unquoted),
+        [good(2, "a", r#"{"v":"\"x\"y"}"#)]
+    );
+    let (_, error) = fatal(&b"\"key\"s,v\na,1\n"[..], csv("key"));
+    assert!(matches!(error, ImportError::HeaderMisquoted { line: 1 }));
+    // Such a row does not decide the type of a column.
+    let mut detector = Detector::new(BTreeMap::new());
+    let input = Input::new(&b"key,v\na,1\nb,\"2\"x\n"[..], None).unwrap();
+    detector.read(input, &csv("key")).unwrap();
+    assert_eq!(detector.finish().unwrap()["v"], Kind::Integer);
+}
+
+#[test]
 fn the_delimiter_is_told_by_the_header() {
     for file in [
         "key,v\na,1\n",
+        "key|v\na|1\n",
         "key;v\na;1\n",
         "key\tv\na\t1\n",
         "\"key\";\"v\"\na;1\n",
@@ -175,6 +219,14 @@ fn the_delimiter_is_told_by_the_header() {
     let file = "\"v, w\";key\n1;a\n";
     assert_eq!(
         all(file, csv("key")),
+        [("a".into(), r#"{"v, w":"1"}"#.into())]
+    );
+    let options = Options {
+        quote: Some(b'\''),
+        ..csv("key")
+    };
+    assert_eq!(
+        all("'v, w';key\n1;a\n", options),
         [("a".into(), r#"{"v, w":"1"}"#.into())]
     );
     let file = "v;w,key\n1,a\n";

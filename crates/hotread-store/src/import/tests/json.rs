@@ -104,13 +104,11 @@ fn bad_lines_of_json_say_why() {
         let refused = matches!(reason, RowReason::NotJson { .. } | RowReason::Value(_));
         assert!(refused, "{lone} {reason:?}");
     }
-    assert!(matches!(
-        read(b"{\"key\":\"\xff\",\"value\":1}", ndjson())[..],
-        [Err(RowError {
-            reason: RowReason::NotJson { .. },
-            ..
-        })]
-    ));
+    let not_utf8 = bad(1, RowReason::RowNotUtf8 { at: 8 });
+    assert_eq!(
+        read(b"{\"key\":\"\xff\",\"value\":1}", ndjson()),
+        [not_utf8]
+    );
 }
 
 #[test]
@@ -244,4 +242,41 @@ fn what_is_no_array_of_rows_is_refused() {
         };
         assert_eq!(fatal(text.as_bytes(), options).0, 0);
     }
+}
+
+#[test]
+fn all_arrays_of_an_object_are_found_before_the_first_row() {
+    let named = |member: &str| Options {
+        member: Some(member.to_owned()),
+        ..array()
+    };
+    let check = |text: &str, options: &Options| {
+        check_arrays(Input::new(text.as_bytes(), None).unwrap(), options)
+    };
+    let rows = format!(
+        "[{}]",
+        vec!["{\"key\":\"a]\",\"value\":1}"; 1_000].join(",\n")
+    );
+    let two = format!("{{\"a\":{rows},\"n\":1,\"b\":{rows}}}");
+    let error = check(&two, &array()).unwrap_err();
+    assert!(
+        matches!(&error, ImportError::SecondArray { first, second } if first == "a" && second == "b"),
+        "{error}"
+    );
+    check(&two, &named("b")).unwrap();
+    for options in [array(), named("a")] {
+        let twice = two.replace("\"b\"", "\"a\"");
+        let error = check(&twice, &options).unwrap_err();
+        assert!(
+            matches!(&error, ImportError::ArrayTwice { member } if member == "a"),
+            "{error}"
+        );
+    }
+    // Other errors come with the rows before them.
+    for text in [&rows, "{\"a\":[1 2]}", "{\"a\":[1", "5", "{\"a\":1}"] {
+        check(text, &array()).unwrap();
+    }
+    // Rows beyond the limit of one are passed over in pieces.
+    let long = format!("{{\"a\":[\"{}\"],\"b\":[]}}", "x".repeat(2 * MAX_ROW_BYTES));
+    assert!(check(&long, &array()).is_err());
 }

@@ -1,6 +1,7 @@
 //! Types of columns.
 
 use super::*;
+use crate::export::CSV_COLUMNS;
 
 fn told(files: &[&str], named: &[(&str, Kind)]) -> Result<BTreeMap<String, Kind>, ImportError> {
     let named = named.iter().map(|(name, kind)| ((*name).to_owned(), *kind));
@@ -180,4 +181,30 @@ fn a_sample_is_read_again_and_its_last_row_is_not_trusted() {
         panic!("{bad:?}");
     };
     assert_eq!(at.line, lines);
+}
+
+#[test]
+fn a_column_of_the_key_has_no_type_unless_it_is_kept() {
+    let told = |options: &Options, column: &str| {
+        let mut detector = Detector::new([(column.to_owned(), Kind::Integer)].into());
+        let header = CSV_COLUMNS.join(",");
+        let input = Input::new(header.as_bytes(), None).unwrap();
+        detector.read(input, options)
+    };
+    let refused = |told: Result<(), ImportError>| match told {
+        Err(ImportError::TypeOfKey { column }) => column,
+        other => panic!("{other:?}"),
+    };
+    let kept = Options {
+        keep_key: true,
+        ..csv("key")
+    };
+    assert_eq!(refused(told(&csv("key"), "key")), "key");
+    told(&kept, "key").unwrap();
+    told(&csv("key"), "value").unwrap();
+    // The value of an exported record is JSON.
+    assert_eq!(
+        refused(told(&Options::new(Format::Fields), "value")),
+        "value"
+    );
 }

@@ -1,0 +1,108 @@
+//! The dialect of a file of fields: its delimiter, detected in the header, and quotes that are used as no
+//! writer of such files uses them, which the splitter accepts.
+
+use super::source::{CHUNK_BYTES, Source};
+use std::io::{self, Read};
+
+/// Detects the delimiter from the first line of the next row.
+pub(super) fn guess_delimiter<R: Read>(
+    source: &mut Source<R>,
+    quote: Option<u8>,
+) -> io::Result<u8> {
+    let ended = |text: &[u8]| memchr::memchr2(b'\n', b'\r', text);
+    while ended(source.unread()).is_none()
+        && source.unread().len() < CHUNK_BYTES
+        && source.more()?
+    {}
+    let text = source.unread();
+    let line = &text[..ended(text).unwrap_or(text.len()).min(CHUNK_BYTES)];
+    let (mut quoted, mut other) = (false, None);
+    for &byte in line {
+        match byte {
+            _ if Some(byte) == quote => quoted = !quoted,
+            b',' if !quoted => return Ok(b','),
+            b';' | b'\t' | b'|' if !quoted => other = other.or(Some(byte)),
+            _ => {}
+        }
+    }
+    Ok(other.unwrap_or(b','))
+}
+
+/// The quotes of a row. The splitter reads `"a"b` as `ab`; these find the text that follows the closing
+/// quote.
+pub(super) struct Quotes {
+    quote: u8,
+    delimiter: u8,
+    /// Allows blanks after a closing quote.
+    trim: bool,
+    state: State,
+}
+
+/// The position within a row.
+#[derive(Clone, Copy)]
+enum State {
+    /// At the beginning of a field.
+    Start,
+    /// In a field without quotes around it, where a quote is text.
+    Plain,
+    Quoted,
+    /// After a quote that closes the field, or is the first one of a doubled quote.
+    Closing,
+    /// After blanks that follow the closing quote.
+    Closed,
+}
+
+impl Quotes {
+    pub(super) fn new(quote: u8, delimiter: u8, trim: bool) -> Self {
+        let state = State::Start;
+        Self {
+            quote,
+            delimiter,
+            trim,
+            state,
+        }
+    }
+
+    /// Begins a row.
+    pub(super) fn begin(&mut self) {
+        self.state = State::Start;
+    }
+
+    /// Continues with the next bytes of the row. Returns `true` if text follows a closing quote in them.
+    pub(super) fn misused_in(&mut self, mut bytes: &[u8]) -> bool {
+        let mut misused = false;
+        while let Some(&byte) = bytes.first() {
+            let quote = memchr::memchr(self.quote, bytes);
+            let (taken, state) = match self.state {
+                State::Start if quote == Some(0) => (1, State::Quoted),
+                State::Plain if quote == Some(0) => (1, State::Plain),
+                // Up to the next quote, only the last byte matters.
+                State::Start | State::Plain => {
+                    let taken = quote.unwrap_or(bytes.len());
+                    match self.ends_field(bytes[taken - 1]) {
+                        true => (taken, State::Start),
+                        false => (taken, State::Plain),
+                    }
+                }
+                State::Quoted => match quote {
+                    Some(at) => (at + 1, State::Closing),
+                    None => (bytes.len(), State::Quoted),
+                },
+                State::Closing if quote == Some(0) => (1, State::Quoted),
+                _ if self.ends_field(byte) => (1, State::Start),
+                _ if self.trim && matches!(byte, b' ' | b'\t') => (1, State::Closed),
+                _ => {
+                    misused = true;
+                    (1, State::Plain)
+                }
+            };
+            self.state = state;
+            bytes = &bytes[taken..];
+        }
+        misused
+    }
+
+    fn ends_field(&self, byte: u8) -> bool {
+        byte == self.delimiter || matches!(byte, b'\r' | b'\n')
+    }
+}
