@@ -180,6 +180,7 @@ mod tests {
             Code::OlderSchema,
             Code::Rejected,
             Code::Unreachable,
+            Code::TlsFailed,
             Code::AddressInUse,
             Code::BadConfig,
         ];

@@ -13,7 +13,7 @@ mod values;
 pub(crate) use demo::{Child, DemoArgs, ShowArgs};
 pub(crate) use follow::WatchArgs;
 pub(crate) use format::{FormatArgs, ListFormat};
-pub(crate) use global::{Global, Needs, Place, Secret};
+pub(crate) use global::{Global, Needs, Place, Secret, TlsFiles};
 pub(crate) use help::{EXIT_CODES, plain};
 pub(crate) use import::{EmptyField, FileFormat, ImportArgs, Quote, TypeOf};
 pub(crate) use records::{

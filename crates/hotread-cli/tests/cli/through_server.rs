@@ -353,7 +353,6 @@ fn a_command_line_says_where_the_tables_are() {
     env(false, true, &sealed).failed(2, "leave --passphrase-file out");
     serving.run(&sealed[..4]).failed(5, "to the server");
     for (url, words) in [
-        ("https://127.0.0.1", "does not speak TLS"),
         ("ftp://127.0.0.1:7400", "http://host:port"),
         ("http://127.0.0.1:7400/v1", "has a path"),
     ] {
