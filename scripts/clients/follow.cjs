@@ -1,13 +1,22 @@
 // A replica in JavaScript, written from docs/wire.md alone.
 //
-//     node follow.cjs URL TABLE UNTIL [TOKEN]
+//     node follow.cjs URL TABLE UNTIL [--token TOKEN] [--ca FILE]
 //
 // Like follow.py, except that JSON.parse does not return the text of values, so item hashes
 // are summed but not checked, as the document allows.
 
+const fs = require('node:fs');
+const { parseArgs } = require('node:util');
 const WebSocket = require('ws');
 
-const [url, table, until, token] = process.argv.slice(2);
+const { values: { token, ca }, positionals: [address, table, until] } = parseArgs({
+  allowPositionals: true,
+  options: { token: { type: 'string' }, ca: { type: 'string' } },
+});
+// The schemes are http and ws, or https and wss.
+const url = address.replace(/^http/, 'ws');
+// Verifies the certificate and its name; without a file, by the authorities that Node.js has.
+const tls = ca ? { ca: fs.readFileSync(ca) } : {};
 const UNTIL = BigInt(until);
 const MASK = (1n << 128n) - 1n;
 const MAX_FRAME = 2 << 20;
@@ -49,7 +58,7 @@ function session() {
   return new Promise((resolve, reject) => {
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
     const socket = new WebSocket(`${url}/v1/tables/${table}/sync`, ['hotread.v1+json'], {
-      headers, maxPayload: MAX_FRAME, perMessageDeflate: false, handshakeTimeout: 10_000,
+      headers, maxPayload: MAX_FRAME, perMessageDeflate: false, handshakeTimeout: 10_000, ...tls,
     });
     let welcomed = false, epoch, staged = null, stagedTo = null, parts = 0, pieces = [];
     let pings = 0, pinging, silence, acked = 0n;

@@ -1,19 +1,22 @@
 """A replica in Python, written from docs/wire.md alone.
 
-    follow.py URL TABLE UNTIL [TOKEN]
+    follow.py URL TABLE UNTIL [--token TOKEN] [--ca FILE]
 
-Follows the table of the server at URL (ws://host:port) until it has transaction UNTIL, through lost
-connections, makes every check of the document, and prints one line: position,
-digest, and the numbers of records, snapshots and resumptions.
+Follows the table of the server at URL (http://host:port, or https with TLS) until it has transaction
+UNTIL, through lost connections, makes every check of the document, and prints one line: position,
+digest, and the numbers of records, snapshots and resumptions. FILE has the authority, in PEM, that issued
+the server's certificate; without it, the system's authorities count.
 
 Needs the packages websockets (tried with 10.4 and 17.4) and xxhash.
 """
 
+import argparse
 import asyncio
 import inspect
 import json
 import random
 import re
+import ssl
 import sys
 import time
 
@@ -164,12 +167,13 @@ def value_texts(text):
         texts.append(text[start:at].encode())
 
 
-async def session(url, table, until, token, replica):
+async def session(url, context, table, until, token, replica):
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     connection = websockets.connect(
         f"{url}/v1/tables/{table}/sync",
         subprotocols=["hotread.v1+json"],
         **{HEADERS: headers},
+        ssl=context,
         compression=None,
         max_size=MAX_FRAME,
         ping_interval=None,
@@ -222,12 +226,22 @@ async def session(url, table, until, token, replica):
 
 
 async def main():
-    url, table, until = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    token = sys.argv[4] if len(sys.argv) > 4 else None
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("table")
+    parser.add_argument("until", type=int)
+    parser.add_argument("--token")
+    parser.add_argument("--ca")
+    args = parser.parse_args()
+    # The schemes are http and ws, or https and wss.
+    url = re.sub("^http", "ws", args.url)
+    # Verifies the certificate and its name.
+    context = ssl.create_default_context(cafile=args.ca) if url.startswith("wss:") else None
+    table, until = args.table, args.until
     replica, attempts = Replica(), 0
     while True:
         try:
-            await session(url, table, until, token, replica)
+            await session(url, context, table, until, args.token, replica)
             break
         except GivenUp as error:
             if error.damaged:

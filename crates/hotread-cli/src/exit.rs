@@ -70,6 +70,7 @@ impl Exit {
             | Code::Sealed
             | Code::WrongPassphrase
             | Code::Unreachable
+            | Code::TlsFailed
             | Code::ProtocolError
             | Code::AddressInUse
             | Code::BadConfig => Self::Unusable,

@@ -4,12 +4,17 @@ use crate::connect::Target;
 use crate::error::Error;
 use tokio_tungstenite::tungstenite::http::Uri;
 
-/// Port of an address that names none.
+/// Port of an address that names none, without TLS and with it.
 const DEFAULT_PORT: u16 = 80;
+const DEFAULT_TLS_PORT: u16 = 443;
 
 /// A server's address. Request paths are appended to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
+    /// `true` if connections are encrypted.
+    pub(crate) is_tls: bool,
+    /// Host name or IP address, without the brackets of IPv6.
+    pub(crate) host: String,
     /// Host name or IP addresses to connect to.
     pub(crate) target: Target,
     /// Host and port, as the caller wrote them.
@@ -17,17 +22,26 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Parses `http://host:port` or `ws://host:port`, which mean the same.
+    /// Parses `http://host:port` or `ws://host:port`, which mean the same, and `https://host:port` or
+    /// `wss://host:port`, which mean TLS.
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
-        let bad = |why: &str| Error::BadUrl(format!("{why}; give it as http://host:port"));
+        let bad = |why: &str| {
+            Error::BadUrl(format!(
+                "{why}; give it as http://host:port or https://host:port"
+            ))
+        };
         let uri: Uri = url
             .parse()
             .map_err(|_| bad("the server's address is not a URL"))?;
-        match uri.scheme_str() {
-            Some("http" | "ws") => {}
-            Some("https" | "wss") => return Err(Error::TlsNotSupported),
-            _ => return Err(bad("the server's address has a scheme other than http")),
-        }
+        let is_tls = match uri.scheme_str() {
+            Some("http" | "ws") => false,
+            Some("https" | "wss") => true,
+            _ => {
+                return Err(bad(
+                    "the server's address has a scheme other than http and https",
+                ));
+            }
+        };
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(bad("the server's address has a path"));
         }
@@ -41,15 +55,23 @@ impl Address {
         if host.is_empty() {
             return Err(bad("the server's address has no host"));
         }
+        let default = match is_tls {
+            true => DEFAULT_TLS_PORT,
+            false => DEFAULT_PORT,
+        };
         Ok(Self {
-            target: Target::new(host, authority.port_u16().unwrap_or(DEFAULT_PORT)),
+            is_tls,
+            host: host.to_owned(),
+            target: Target::new(host, authority.port_u16().unwrap_or(default)),
             authority: authority.as_str().to_owned(),
         })
     }
 
-    /// Returns a URL with scheme `http` for requests or `ws` for WebSockets. The path begins with a slash.
+    /// Returns a URL with scheme `http` for requests or `ws` for WebSockets, each followed by `s` with TLS. The
+    /// path begins with a slash.
     pub(crate) fn url(&self, scheme: &str, path: &str) -> String {
-        format!("{scheme}://{}{path}", self.authority)
+        let s = if self.is_tls { "s" } else { "" };
+        format!("{scheme}{s}://{}{path}", self.authority)
     }
 }
 
@@ -67,6 +89,21 @@ mod tests {
         assert_eq!(address.url("ws", "/v1"), "ws://[::1]:7400/v1");
         let short = Address::parse("http://db").unwrap();
         assert_eq!(short.target, Target::Name("db".to_owned(), 80));
+        assert!(!short.is_tls);
+    }
+
+    #[test]
+    fn both_schemes_with_tls_mean_the_same() {
+        let address = Address::parse("https://[::1]").unwrap();
+        assert_eq!(Address::parse("wss://[::1]/").unwrap(), address);
+        assert!(address.is_tls);
+        let loopback = (std::net::Ipv6Addr::LOCALHOST, 443).into();
+        assert_eq!(address.target, Target::Addresses(vec![loopback]));
+        assert_eq!(address.host, "::1");
+        assert_eq!(address.url("http", "/v1"), "https://[::1]/v1");
+        assert_eq!(address.url("ws", "/v1"), "wss://[::1]/v1");
+        let named = Address::parse("https://db:7400").unwrap();
+        assert_eq!(named.target, Target::Name("db".to_owned(), 7400));
     }
 
     #[test]
@@ -81,10 +118,6 @@ mod tests {
         ] {
             let parsed = Address::parse(url);
             assert!(matches!(parsed, Err(Error::BadUrl(_))), "{url}: {parsed:?}");
-        }
-        for url in ["https://db", "wss://db"] {
-            let parsed = Address::parse(url);
-            assert!(matches!(parsed, Err(Error::TlsNotSupported)), "{url}");
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct Client(pub(crate) Arc<Endpoint>);
 
 impl Client {
     /// Returns a builder with the server's address: `http://host:port` or `ws://host:port`, which mean the
-    /// same.
+    /// same, or `https://host:port` or `wss://host:port` for TLS. Without a port it is 80, or 443 with TLS.
     pub fn builder(url: &str) -> ClientBuilder {
         ClientBuilder::new(url)
     }

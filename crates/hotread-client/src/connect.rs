@@ -1,14 +1,17 @@
-//! TCP connections to a name that may have several addresses, some of them dead; used for sessions and for
-//! requests.
+//! Connections to a name that may have several addresses, some of them dead; with TLS or without. Used for
+//! sessions and for requests.
 
 use crate::heavy::elsewhere;
 use crate::progress::{MAX_UNSENT, Sent};
+use crate::stream::{Stream, Tcp};
+use crate::tls::Tls;
 use hyper::Uri;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -20,8 +23,10 @@ use tower_service::Service;
 /// Connection Attempt Delay of RFC 8305.
 const NEXT_AFTER: Duration = Duration::from_millis(250);
 
-/// Longest time of a connection attempt; after that the server counts as unreachable.
+/// Longest time of a connection attempt for a request; after that the server counts as unreachable.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Longest time of the TLS handshake that follows, before a request.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 
 /// An HTTP client that reuses its connections.
 pub(crate) type Requests = Client<Connector, Sent>;
@@ -58,18 +63,51 @@ impl Target {
 }
 
 /// Returns the HTTP client of a server.
-pub(crate) fn requests(target: Target) -> Requests {
+pub(crate) fn requests(connector: Connector) -> Requests {
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .build(Connector(target))
+        .build(connector)
 }
 
-/// A connector that connects every request to one server, regardless of the host in the request.
-#[derive(Clone)]
-pub(crate) struct Connector(Target);
+/// Connects to one server, regardless of the host in a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Connector {
+    target: Target,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Connector {
+    /// Returns the connector of a server that speaks TLS, or plain HTTP.
+    pub(crate) fn new(target: Target, tls: Option<Tls>) -> Self {
+        let tls = tls.map(Arc::new);
+        Self { target, tls }
+    }
+
+    /// Connects, with TLS if the server speaks it. The system may take seconds to look up the addresses.
+    pub(crate) async fn connect(&self) -> io::Result<Stream> {
+        self.secure(self.tcp().await?).await
+    }
+
+    /// Connects to the first address that accepts, as RFC 8305 describes: addresses are tried in parallel, each
+    /// a little later than the one before, with alternating families.
+    async fn tcp(&self) -> io::Result<TcpStream> {
+        let stream = first_of(in_turn(self.target.addresses().await?)).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// Makes the TLS handshake, if the server speaks TLS.
+    async fn secure(&self, stream: TcpStream) -> io::Result<Stream> {
+        let tcp = Tcp::from(stream);
+        Ok(match &self.tls {
+            None => Stream::Plain(tcp),
+            Some(tls) => Stream::Tls(Box::new(tls.connect(tcp).await?)),
+        })
+    }
+}
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Stream>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -78,24 +116,19 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let target = self.0.clone();
+        let connector = self.clone();
         Box::pin(async move {
-            let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
-            let stream = timeout(CONNECT_WITHIN, connect(&target)).await;
-            let stream = stream.map_err(late)??;
-            stream.set_nodelay(true)?;
+            let late = |why| io::Error::new(io::ErrorKind::TimedOut, why);
+            let stream = timeout(CONNECT_WITHIN, connector.tcp()).await;
+            let stream = stream.map_err(|_| late("no connection in time"))??;
             // A small send buffer shows early that bytes move, or that they do not.
             #[cfg(any(target_os = "linux", target_os = "android"))]
             let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT);
-            Ok(TokioIo::new(stream))
+            let secured = timeout(HANDSHAKE_WITHIN, connector.secure(stream)).await;
+            let secured = secured.map_err(|_| late("no TLS handshake in time"))??;
+            Ok(TokioIo::new(secured))
         })
     }
-}
-
-/// Connects to the first address of a host that accepts, as RFC 8305 describes: addresses are tried in
-/// parallel, each a little later than the one before, with alternating families.
-pub(crate) async fn connect(target: &Target) -> io::Result<TcpStream> {
-    first_of(in_turn(target.addresses().await?)).await
 }
 
 /// Returns the addresses with alternating families, each family in its own order.
@@ -141,9 +174,10 @@ async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 mod tests {
     use super::*;
     use crate::progress::Progress;
+    use crate::tls::Files;
     use bytes::Bytes;
+    use hotread_testkit::certificates::Authority;
     use std::net::Ipv4Addr;
-    use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpSocket};
     use tokio::time::Instant;
@@ -191,7 +225,7 @@ mod tests {
             stream.write_all(answer).await.unwrap();
             stream
         };
-        let requests = requests(Target::Addresses(vec![dead, alive]));
+        let requests = requests(Connector::new(Target::Addresses(vec![dead, alive]), None));
         let progress = Progress::new(HANG, 0, Instant::now());
         let nothing = Sent::new(Bytes::new(), Arc::new(progress));
         let request = hyper::Request::get("http://two.example/").body(nothing);
@@ -200,6 +234,30 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(answer.unwrap().status().as_u16(), 204);
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_does_not_end_is_given_up() {
+        let (listener, silent) = listening().await;
+        let folder = hotread_testkit::folder();
+        let files = Files {
+            ca: Some(Authority::new().write(folder.path())),
+            identity: None,
+        };
+        let tls = Tls::new("127.0.0.1", files).unwrap();
+        let mut connector = Connector::new(Target::Addresses(vec![silent]), Some(tls));
+        let connecting = tokio::spawn(connector.call(Uri::from_static("https://a.example")));
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // The handshake has begun.
+        stream.read_u8().await.unwrap();
+        tokio::time::pause();
+        let error = timeout(HANG, connecting)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(error.to_string().contains("TLS handshake"), "{error}");
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use crate::address::Address;
 use crate::cache::Cache;
-use crate::connect::Requests;
+use crate::connect::{Connector, Requests};
 use crate::connection::OnConnection;
 use crate::credentials::Credentials;
 use std::fmt;
@@ -14,6 +14,7 @@ pub(crate) struct Endpoint {
     pub(crate) credentials: Credentials,
     pub(crate) settings: Settings,
     pub(crate) cache: Option<Cache>,
+    pub(crate) connector: Connector,
     pub(crate) http: Requests,
 }
 

@@ -1,5 +1,6 @@
 //! The errors of calls.
 
+use crate::tls::TlsError;
 use hotread_proto::session::Refused;
 use hotread_proto::{Code, ErrorBody, InvalidInput, InvalidName, InvalidValue, TxnId};
 use std::fmt;
@@ -16,11 +17,11 @@ pub enum Error {
     /// The source of the token failed.
     #[error("cannot get the token: {0}")]
     NoToken(String),
-    /// The address begins with `https` or `wss`.
-    #[error(
-        "the client does not speak TLS; give an http address, of a local proxy if the network is not private"
-    )]
-    TlsNotSupported,
+    /// A file of [`tls_ca`](crate::ClientBuilder::tls_ca) or
+    /// [`tls_identity`](crate::ClientBuilder::tls_identity) is unusable, the system has no authorities, or the
+    /// address does not ask for TLS.
+    #[error("{0}")]
+    BadTls(String),
     /// An argument is invalid, or the system refused a resource; nothing was sent.
     #[error("{message}")]
     Invalid {
@@ -45,6 +46,9 @@ pub enum Error {
         "the server cannot be reached: {0}; check that it is running and that the address is correct"
     )]
     Unreachable(String),
+    /// No TLS connection can be made with the server. Nothing was changed.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A call that changes nothing had no answer in time.
     #[error("the server did not answer in time; try again")]
     Timeout,
@@ -100,12 +104,13 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::BadUrl(_) | Self::TlsNotSupported => Code::BadConfig,
+            Self::BadUrl(_) | Self::BadTls(_) => Code::BadConfig,
             Self::Invalid { code, .. } => *code,
             Self::Input(InvalidInput::Unreadable { .. }) => Code::Rejected,
             Self::Input(_) => Code::InvalidValue,
             Self::Api { body, .. } => body.code,
             Self::Unreachable(_) => Code::Unreachable,
+            Self::Tls(_) => Code::TlsFailed,
             Self::Timeout | Self::NotInTime { .. } => Code::Timeout,
             Self::NoToken(_) => Code::Unauthenticated,
             Self::CommitUnknown { .. } | Self::OutcomeUnknown { .. } => Code::CommitUnknown,

@@ -4,6 +4,7 @@
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::progress::{Progress, Sent};
+use crate::tls::tls_error;
 use bytes::Bytes;
 use hotread_proto::http::escape;
 use hotread_proto::{Code, ErrorBody, TxnId};
@@ -289,6 +290,11 @@ impl Failed {
 
 /// Returns the failure of a request without an answer. `connecting`: no connection was opened either.
 fn broken(error: &(dyn std::error::Error + 'static), connecting: bool) -> Failed {
+    // Settings of one of the two ends are wrong. The server has not read the request, because its end of the
+    // handshake failed.
+    if let Some(tls) = tls_error(error) {
+        return Failed::unsent(tls.into());
+    }
     // The last error of the chain is the system's, which is the helpful one.
     let mut cause = error;
     while let Some(source) = cause.source() {

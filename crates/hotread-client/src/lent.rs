@@ -1,10 +1,10 @@
 //! A connection that returns to its owner when its borrower drops it.
 
+use crate::stream::Stream;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 /// A stream that is lent. The handshake of a WebSocket consumes its stream, and drops it when the server
@@ -12,26 +12,28 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(crate) struct Lent {
     /// `None` while it is dropped.
-    stream: Option<TcpStream>,
-    back: Option<oneshot::Sender<TcpStream>>,
-    /// Bytes received over the stream.
-    pub(crate) received: u64,
+    stream: Option<Stream>,
+    back: Option<oneshot::Sender<Stream>>,
 }
 
 impl Lent {
     /// Returns the lent stream, and the receiver to which it returns when it is dropped. If the receiver is
     /// dropped first, the stream does not return.
-    pub(crate) fn new(stream: TcpStream) -> (Self, oneshot::Receiver<TcpStream>) {
+    pub(crate) fn new(stream: Stream) -> (Self, oneshot::Receiver<Stream>) {
         let (back, comes_back) = oneshot::channel();
         let lent = Self {
             stream: Some(stream),
             back: Some(back),
-            received: 0,
         };
         (lent, comes_back)
     }
 
-    fn stream(&mut self) -> Pin<&mut TcpStream> {
+    /// Returns the number of bytes received over the stream.
+    pub(crate) fn received(&self) -> u64 {
+        self.stream.as_ref().map_or(0, Stream::received)
+    }
+
+    fn stream(&mut self) -> Pin<&mut Stream> {
         Pin::new(self.stream.as_mut().expect("it is there until drop"))
     }
 }
@@ -51,10 +53,7 @@ impl AsyncRead for Lent {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = self.stream().poll_read(cx, buffer);
-        self.received += (buffer.filled().len() - before) as u64;
-        read
+        self.stream().poll_read(cx, buffer)
     }
 }
 

@@ -113,6 +113,10 @@
 //!   Changes without an id (creating and dropping tables, tokens) are sent once, which may take several
 //!   attempts to connect; if the answer is lost, they fail with [`Error::OutcomeUnknown`]. The key of a returned record is compared with the requested
 //!   one.
+//! - With an address that begins with `https` or `wss`, every byte goes over TLS, and the server's certificate is
+//!   verified: by the system's authorities, or by those of a file ([`tls_ca`](ClientBuilder::tls_ca)). A
+//!   certificate that is not accepted fails a call at once, with a [`TlsError`] that says what to do; a replica
+//!   retries, with that reason as its [`trouble`](Replica::trouble). Nothing ever falls back to plaintext.
 //! - Tokens can be replaced while the program runs: see [`token_file`](ClientBuilder::token_file).
 //! - All queues are bounded. If readers do not release old copies, the replica stops reading from the
 //!   server, and catches up afterwards.
@@ -136,13 +140,12 @@
 //! | records that are left out, with reasons | 64 | [`Replica::left_out`]; all are counted |
 //! | events received ahead | 16 | then the server waits |
 //! | time between pings | 1 s | [`ClientBuilder::ping_every`], at least 10 ms |
-//! | connecting | 5 s for a request, 10 s for a session | addresses of a name in parallel, 250 ms apart |
+//! | connecting | 5 s for a request, 10 s for a session with its TLS handshake | addresses of a name in parallel, 250 ms apart |
+//! | TLS handshake | 5 s for a request | |
 //! | answer to a request | 30 s in which nothing moves ([`max_silence`](ClientBuilder::max_silence)), and 4 KiB a second on average | and a second for each MiB sent |
 //! | size of an answer | 1 GiB | |
 //! | attempts of a request | 6 | 0.05 s to 1.6 s apart, growing; up to 3 s if the server asks |
 //! | wait before another attempt at a session | 0 to 5 s | growing from 0.25 s; up to 60 s if the server asks |
-//!
-//! There is no TLS. Use a tunnel or a local proxy where the network is not private.
 
 #![warn(missing_docs)]
 
@@ -170,7 +173,9 @@ mod replica;
 mod replica_builder;
 mod socket;
 mod status;
+mod stream;
 mod table;
+mod tls;
 
 pub use cache::SaveError;
 pub use client::{Client, ClientBuilder};
@@ -192,6 +197,7 @@ pub use replica::Replica;
 pub use replica_builder::ReplicaBuilder;
 pub use status::{Status, TooStale, WaitForError};
 pub use table::Table;
+pub use tls::TlsError;
 
 /// Tests of the examples in both READMEs. The project's README is tested here, because this crate depends
 /// on the others.

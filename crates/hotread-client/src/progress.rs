@@ -17,7 +17,7 @@ const MIN_RATE: u32 = 4 << 10;
 const BYTES_A_SECOND: u32 = 1 << 20;
 /// Bytes that the system buffers of a connection before it has sent them; small, so that progress is seen.
 pub(crate) const MAX_UNSENT: u32 = 128 << 10;
-/// Bytes of a request that may be in flight unseen: [`MAX_UNSENT`], and what hyper buffers.
+/// Bytes of a request that may be in flight unseen: [`MAX_UNSENT`], and what hyper and TLS buffer.
 const MAX_UNSEEN: usize = 640 << 10;
 /// Size of the parts in which a body is handed over, in bytes.
 const PART_BYTES: usize = 64 << 10;

@@ -1,9 +1,9 @@
 //! The client's end of a session's connection.
 
-use crate::connect::connect;
 use crate::endpoint::Endpoint;
 use crate::http::answered;
 use crate::lent::Lent;
+use crate::tls::tls_error;
 use futures_util::{SinkExt, StreamExt};
 use hotread_proto::session::{MAX_CLIENT_FRAME_BYTES, MAX_SERVER_FRAME_BYTES, SUBPROTOCOL};
 use hotread_proto::{Code, ErrorBody, TableName};
@@ -51,9 +51,11 @@ pub(crate) enum Lost {
     Broken(String),
 }
 
-impl<E: std::error::Error> From<E> for Lost {
+impl<E: std::error::Error + 'static> From<E> for Lost {
     fn from(error: E) -> Self {
-        Self::Broken(error.to_string())
+        // The reason of TLS says what to do, without the words of those who passed it on.
+        let tls = tls_error(&error);
+        Self::Broken(tls.map_or_else(|| error.to_string(), |tls| tls.to_string()))
     }
 }
 
@@ -84,7 +86,7 @@ impl Wire {
         let Self::Open(socket, before) = self else {
             return false;
         };
-        let received = socket.get_ref().received;
+        let received = socket.get_ref().received();
         let heard = received - *before >= PART_BYTES;
         if heard {
             *before = received;
@@ -97,13 +99,13 @@ impl Wire {
         let Self::Open(socket, _) = self else {
             return Ok(());
         };
-        let sent = match timeout(SEND_WITHIN, socket.send(Message::text(frame))).await {
+        let lost = match timeout(SEND_WITHIN, socket.send(Message::text(frame))).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the server no longer receives".to_owned(),
+            Ok(Err(error)) => error.into(),
+            Err(_) => Lost::Broken("the server no longer receives".to_owned()),
         };
         *self = Self::Closed;
-        Err(Lost::Broken(sent))
+        Err(lost)
     }
 }
 
@@ -115,7 +117,7 @@ async fn text(socket: &mut Socket) -> Result<Utf8Bytes, Lost> {
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
             Some(Ok(Message::Binary(_))) => "the server sent a frame that is not text".to_owned(),
             Some(Ok(Message::Close(_))) | None => "the server closed the connection".to_owned(),
-            Some(Err(error)) => error.to_string(),
+            Some(Err(error)) => return Err(error.into()),
         };
         return Err(Lost::Broken(why));
     }
@@ -153,8 +155,7 @@ async fn greet(
     if let Some(authorization) = authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
     }
-    let stream = connect(&address.target).await?;
-    stream.set_nodelay(true)?;
+    let stream = endpoint.connector.connect().await?;
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER)

@@ -184,6 +184,7 @@ mod tests {
             Code::OlderSchema,
             Code::Rejected,
             Code::Unreachable,
+            Code::TlsFailed,
             Code::AddressInUse,
             Code::BadConfig,
         ];

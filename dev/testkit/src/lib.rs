@@ -1,5 +1,5 @@
 //! Helpers shared by the tests of several crates: folders for databases, addresses that are reused,
-//! and further processes.
+//! certificates, and further processes.
 //!
 //! A further process of a test, such as one that is killed, is the test's own program, started
 //! again to run the same test in another role:
@@ -16,6 +16,8 @@
 //! }
 //! # fn write_until_killed(_: &str) {}
 //! ```
+
+pub mod certificates;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;

@@ -15,13 +15,23 @@ pub(crate) struct Global {
     /// Database file
     #[arg(long, global = true, env = "HOTREAD_DB", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) db: Option<PathBuf>,
-    /// Server that has the database, instead of --db: 127.0.0.1:7400, http://host:7400
+    /// Server that has the database, instead of --db: 127.0.0.1:7400, http://host:7400, https://host:7400
     #[arg(long, global = true, env = "HOTREAD_URL", value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) url: Option<String>,
     /// Secret of a token, for --url. Other users can see it in the list of processes: prefer the
     /// variable
     #[arg(long, global = true, env = "HOTREAD_TOKEN", value_name = "SECRET")]
     pub(crate) token: Option<Secret>,
+    /// File of the authorities, in PEM, that may have issued the certificate of an https server [default: those
+    /// of the system]
+    #[arg(long, global = true, env = "HOTREAD_TLS_CA", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// File of the certificate, in PEM, that this command shows to an https server which requires one
+    #[arg(long, global = true, env = "HOTREAD_TLS_CLIENT_CERT", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) tls_client_cert: Option<PathBuf>,
+    /// File of the private key of that certificate, in PEM
+    #[arg(long, global = true, env = "HOTREAD_TLS_CLIENT_KEY", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) tls_client_key: Option<PathBuf>,
     /// Answer in JSON, errors included
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -55,16 +65,26 @@ pub(crate) struct Given {
     db: bool,
     url: bool,
     token: bool,
+    /// The first option of TLS that is given.
+    tls: Option<&'static str>,
     passphrase_file: bool,
 }
 
 impl Given {
     pub(super) fn of(matches: &ArgMatches) -> Self {
-        let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let mut tls = [
+            ("tls_ca", "--tls-ca"),
+            ("tls_client_cert", "--tls-client-cert"),
+            ("tls_client_key", "--tls-client-key"),
+        ]
+        .into_iter()
+        .filter_map(|(id, flag)| given(id).then_some(flag));
         Self {
             db: given("db"),
             url: given("url"),
             token: given("token"),
+            tls: tls.next(),
             passphrase_file: given("passphrase_file"),
         }
     }
@@ -97,6 +117,25 @@ fn of_sqlite(path: &Path) -> Option<&str> {
 /// Returns `true` if a path is given: an empty one, as by `--db "$UNSET"`, is not.
 fn is_said(path: &&Path) -> bool {
     !path.as_os_str().is_empty()
+}
+
+/// Returns `true` if the scheme of an address is one of TLS.
+fn asks_for_tls(url: &str) -> bool {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| {
+        ["https", "wss"]
+            .iter()
+            .any(|tls| scheme.eq_ignore_ascii_case(tls))
+    })
+}
+
+/// Files of TLS with a server.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TlsFiles {
+    /// Authorities of servers; `None`: those of the system.
+    pub(crate) ca: Option<PathBuf>,
+    /// This command's own certificate, and its key.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// Text that is never shown.
@@ -200,12 +239,53 @@ impl Global {
             Place::Server(_) if self.given.passphrase_file => said(
                 "a server has its own passphrase; leave --passphrase-file out, or give --db FILE",
             ),
-            Place::Server(_) => Ok(place),
+            Place::Server(url) => match self.given.tls {
+                Some(flag) if !asks_for_tls(&url) => Err(Failure::usage(format!(
+                    "{flag} is for a server that speaks TLS; give its address as https://HOST:PORT, or leave \
+                     {flag} out"
+                ))),
+                _ => Ok(Place::Server(url)),
+            },
             _ if self.given.token => {
                 said("a token is for a server; leave --token out, or give --url URL")
             }
-            place => Ok(place),
+            place => match self.given.tls {
+                Some(flag) => Err(Failure::usage(format!(
+                    "{flag} is for a server's address; leave it out, or give --url https://HOST:PORT"
+                ))),
+                None => Ok(place),
+            },
         }
+    }
+
+    /// Returns the files of TLS with the server of this address; variables are for servers that speak TLS, and
+    /// others do not use them.
+    ///
+    /// # Errors
+    /// If a certificate is given without its key, or the reverse.
+    pub(crate) fn tls(&self, url: &str) -> Result<TlsFiles, Failure> {
+        if !asks_for_tls(url) {
+            return Ok(TlsFiles::default());
+        }
+        let path = |path: &Option<PathBuf>| path.clone().filter(|path| is_said(&path.as_path()));
+        let identity = match (path(&self.tls_client_cert), path(&self.tls_client_key)) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(Failure::usage(
+                    "the certificate's private key is missing; give --tls-client-key FILE, or set \
+                     HOTREAD_TLS_CLIENT_KEY",
+                ));
+            }
+            (None, Some(_)) => {
+                return Err(Failure::usage(
+                    "the key's certificate is missing; give --tls-client-cert FILE, or set \
+                     HOTREAD_TLS_CLIENT_CERT",
+                ));
+            }
+        };
+        let ca = path(&self.tls_ca);
+        Ok(TlsFiles { ca, identity })
     }
 
     /// Returns the token, if one is given.
@@ -228,6 +308,9 @@ mod tests {
             db: (set & DB > 0).then(|| "a.db".into()),
             url: (set & URL > 0).then(|| "http://a".to_owned()),
             token: None,
+            tls_ca: None,
+            tls_client_cert: None,
+            tls_client_key: None,
             json: false,
             color: When::Auto,
             wait: Duration::ZERO,
@@ -276,6 +359,28 @@ mod tests {
         let mut global = global(DB | URL, DB);
         global.db = Some(PathBuf::new());
         assert!(global.place(Needs::Tables).is_err());
+    }
+
+    #[test]
+    fn files_of_tls_are_for_addresses_with_tls() {
+        let mut global = global(URL, 0);
+        global.tls_ca = Some("ca.pem".into());
+        let ca = |global: &Global, url| global.tls(url).ok().map(|files| files.ca.is_some());
+        for (url, uses) in [
+            ("https://a", true),
+            ("WSS://a", true),
+            ("http://a", false),
+            ("a:7400", false),
+            ("https.example:80", false),
+        ] {
+            assert_eq!(ca(&global, url), Some(uses), "{url}");
+        }
+        global.tls_client_cert = Some("a.pem".into());
+        assert_eq!(ca(&global, "https://a"), None, "the key is missing");
+        global.tls_client_key = Some("a.key".into());
+        assert_eq!(ca(&global, "https://a"), Some(true));
+        global.tls_client_cert = Some(PathBuf::new());
+        assert_eq!(ca(&global, "https://a"), None, "the certificate is missing");
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod values;
 pub(crate) use demo::{Child, DemoArgs, ShowArgs};
 pub(crate) use follow::WatchArgs;
 pub(crate) use format::{FormatArgs, ListFormat};
-pub(crate) use global::{Global, Needs, Place, Secret};
+pub(crate) use global::{Global, Needs, Place, Secret, TlsFiles};
 pub(crate) use help::{exit_codes, notes_and_examples, plain};
 pub(crate) use import::{EmptyField, FileFormat, ImportArgs, Quote, TypeOf};
 pub(crate) use records::{

@@ -1,42 +1,54 @@
 //! A server, and the reporting of its errors.
 
-use crate::args::Secret;
+use crate::args::{Secret, TlsFiles};
 use crate::exit::Failure;
 use anyhow::Result;
-use hotread_client::{ClientBuilder, Error, blocking};
+use hotread_client::{ClientBuilder, Error, TlsError, blocking};
 use hotread_proto::Code;
 
-/// Address of a server, and the token that it is sent.
+/// Address of a server, the token that it is sent, and the files of TLS with it.
 #[derive(Clone)]
 pub(crate) struct Remote {
     pub(crate) url: String,
     pub(crate) token: Option<Secret>,
+    tls: TlsFiles,
 }
 
 impl Remote {
     /// Takes an address with or without a scheme: `127.0.0.1:7400`.
-    pub(crate) fn new(url: String, token: Option<Secret>) -> Self {
+    pub(crate) fn new(url: String, token: Option<Secret>, tls: TlsFiles) -> Self {
         let url = match url.contains("://") {
             true => url,
             false => format!("http://{url}"),
         };
-        Self { url, token }
+        Self { url, token, tls }
     }
 
     /// Returns a builder of clients, which the server lists under this name where they follow a table.
     pub(crate) fn builder(&self, name: &str) -> ClientBuilder {
-        let builder = blocking::Client::builder(&self.url).name(name);
-        match &self.token {
-            Some(token) => builder.token(token.reveal()),
-            None => builder,
+        let mut builder = blocking::Client::builder(&self.url).name(name);
+        if let Some(token) = &self.token {
+            builder = builder.token(token.reveal());
         }
+        if let Some(ca) = &self.tls.ca {
+            builder = builder.tls_ca(ca);
+        }
+        if let Some((certificate, key)) = &self.tls.identity {
+            builder = builder.tls_identity(certificate, key);
+        }
+        builder
     }
 
     /// Returns an error as this command reports it.
     pub(crate) fn explain(&self, error: Error) -> anyhow::Error {
         match error {
             // Address and token are checked before anything is sent.
-            Error::BadUrl(_) | Error::TlsNotSupported => Failure::usage(error).into(),
+            Error::BadUrl(_) => Failure::usage(error).into(),
+            Error::Tls(ref tls) => {
+                let mut body = error.body();
+                body.message = format!("{}: {}{}", self.url, body.message, flags(tls));
+                Failure::from(body).into()
+            }
             Error::Api { mut body, .. } if body.code == Code::Unauthenticated => {
                 let more = match self.token {
                     None => "set HOTREAD_TOKEN, or give --token",
@@ -61,10 +73,23 @@ impl Remote {
                 Failure::from(body).into()
             }
             // The server's answer about the request.
-            Error::Api { .. } | Error::Invalid { .. } | Error::Rejected(_) => error.into(),
+            Error::Api { .. } | Error::Invalid { .. } | Error::Rejected(_) | Error::BadTls(_) => {
+                error.into()
+            }
             // Concerns the server itself, or the connection.
             _ => anyhow::Error::new(error).context(self.url.clone()),
         }
+    }
+}
+
+/// Returns the options that do what a message about TLS advises, to append to the message.
+fn flags(error: &TlsError) -> &'static str {
+    match error {
+        TlsError::UnknownIssuer { .. } | TlsError::Authority => " (`--tls-ca FILE`)",
+        TlsError::CertificateRequired | TlsError::CertificateRefused { .. } => {
+            " (`--tls-client-cert FILE --tls-client-key FILE`)"
+        }
+        _ => "",
     }
 }
 

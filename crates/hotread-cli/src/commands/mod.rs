@@ -184,7 +184,10 @@ impl Session {
     /// Returns the server, which the command needs.
     pub(crate) fn server(&self) -> Result<Remote> {
         match self.place.clone() {
-            Place::Server(url) => Ok(Remote::new(url, self.global.token())),
+            Place::Server(url) => {
+                let tls = self.global.tls(&url)?;
+                Ok(Remote::new(url, self.global.token(), tls))
+            }
             Place::File(_) | Place::Unsaid => Err(self.unsaid().into()),
         }
     }

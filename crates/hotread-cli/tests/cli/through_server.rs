@@ -355,7 +355,6 @@ fn a_command_line_says_where_the_tables_are() {
         .run(&sealed[..4])
         .failed(5, "when starting the server");
     for (url, words) in [
-        ("https://127.0.0.1", "does not speak TLS"),
         ("ftp://127.0.0.1:7400", "http://host:port"),
         ("http://127.0.0.1:7400/v1", "has a path"),
     ] {

@@ -3,11 +3,12 @@
 use super::Client;
 use crate::address::Address;
 use crate::cache::{Cache, SAVE_EVERY};
-use crate::connect::requests;
+use crate::connect::{Connector, requests};
 use crate::connection::ConnectionEvent;
 use crate::credentials::{Credentials, Source};
 use crate::endpoint::{Endpoint, Settings};
 use crate::error::Error;
+use crate::tls::{Files, Tls};
 use hotread_proto::TableName;
 use hotread_proto::session::is_client_name;
 use std::fmt;
@@ -32,6 +33,7 @@ const MAX_SILENCE: Duration = Duration::from_secs(30);
 pub struct ClientBuilder {
     url: String,
     token: Source,
+    tls: Files,
     settings: Settings,
     cache_dir: Option<PathBuf>,
     save_every: Duration,
@@ -42,6 +44,7 @@ impl ClientBuilder {
         Self {
             url: url.to_owned(),
             token: Source::Nowhere,
+            tls: Files::default(),
             settings: Settings {
                 name: None,
                 ping_every: PING_EVERY,
@@ -80,6 +83,29 @@ impl ClientBuilder {
         provider: impl Fn() -> io::Result<String> + Send + Sync + 'static,
     ) -> Self {
         self.token = Source::Provider(Arc::new(provider));
+        self
+    }
+
+    /// Sets the file of the authorities that may have issued the server's certificate, for an address with
+    /// `https` or `wss`: one or more certificates in PEM. They replace the system's authorities, which are used
+    /// by default.
+    ///
+    /// The server's certificate is always verified: its issuer, its validity, and that it has the name or the IP
+    /// address of the client's address. [`TlsError`](crate::TlsError) lists what can be wrong.
+    pub fn tls_ca(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.ca = Some(path.into());
+        self
+    }
+
+    /// Sets the files of the client's own certificate and its private key, in PEM, for servers that require
+    /// one. The certificate's file also has the certificates between it and the authority, if there are any. The
+    /// key has no passphrase.
+    pub fn tls_identity(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        self.tls.identity = Some((certificate.into(), key.into()));
         self
     }
 
@@ -158,11 +184,11 @@ impl ClientBuilder {
         self
     }
 
-    /// Creates the client. It opens no connection yet: the first call notices if the server is away;
-    /// replicas and event streams wait for it.
+    /// Creates the client. It reads the files of TLS, and opens no connection yet: the first call notices if the
+    /// server is away; replicas and event streams wait for it.
     ///
     /// # Errors
-    /// If the address, the token or the name is invalid.
+    /// If the address, the token or the name is invalid, or a file of TLS is unusable.
     pub fn build(self) -> Result<Client, Error> {
         let address = Address::parse(&self.url)?;
         let name = self.settings.name.as_deref();
@@ -170,12 +196,24 @@ impl ClientBuilder {
             let message = "a client's name has 1 to 64 of the characters A-Z a-z 0-9 . _ -";
             return Err(Error::BadUrl(message.to_owned()));
         }
+        // Falling back to plaintext would show the token to all machines on the way.
+        if !address.is_tls && self.tls.are_given() {
+            let message = "files of TLS are given (`tls_ca`, `tls_identity`), but the server's address does not \
+                           ask for TLS; give it as https://host:port";
+            return Err(Error::BadTls(message.to_owned()));
+        }
+        let tls = match address.is_tls {
+            true => Some(Tls::new(&address.host, self.tls)?),
+            false => None,
+        };
+        let connector = Connector::new(address.target.clone(), tls);
         let every = self.save_every;
         Ok(Client(Arc::new(Endpoint {
             credentials: Credentials::new(self.token)?,
             settings: self.settings,
             cache: self.cache_dir.map(|dir| Cache { dir, every }),
-            http: requests(address.target.clone()),
+            http: requests(connector.clone()),
+            connector,
             address,
         })))
     }

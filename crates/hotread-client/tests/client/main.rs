@@ -13,4 +13,5 @@ mod replica;
 mod server;
 mod table;
 mod threads;
+mod tls;
 mod tutorial;

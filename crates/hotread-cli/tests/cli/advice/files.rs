@@ -2,6 +2,7 @@
 
 use super::{bare, quoted, said};
 use crate::{Place, serving::Serving};
+use hotread_testkit::certificates::Authority;
 use std::path::Path;
 
 #[test]
@@ -75,11 +76,45 @@ fn the_database_or_the_server_is_named_as_the_message_says() {
     );
     assert!(message.contains("http://127.0.0.1:9"), "{message}");
     let secure = url.replace("http:", "https:");
+    let ca = Authority::new().write(place.0.path());
+    let ca = ca.to_str().unwrap();
     said(
-        bare(&["table", "list", "--url", &secure], &[]),
-        2,
-        "give an http address",
+        bare(&["table", "list", "--url", &secure, "--tls-ca", ca], &[]),
+        5,
+        "does not speak TLS; give an address with http://",
     );
+    said(
+        bare(&["table", "list", "--url", &url, "--tls-ca", ca], &[]),
+        2,
+        "give its address as https://HOST:PORT, or leave --tls-ca out",
+    );
+    said(
+        bare(&["table", "list", "--db", db, "--tls-ca", ca], &[]),
+        2,
+        "leave it out, or give --url https://HOST:PORT",
+    );
+    said(
+        bare(
+            &["table", "list", "--url", &secure, "--tls-client-cert", ca],
+            &[],
+        ),
+        2,
+        "give --tls-client-key FILE",
+    );
+    said(
+        bare(
+            &["table", "list", "--url", &secure, "--tls-ca", "no.pem"],
+            &[],
+        ),
+        5,
+        "no.pem cannot be used for TLS: No such file",
+    );
+    // A variable is for the addresses that it is about.
+    bare(
+        &["table", "list", "--url", &url],
+        &[("HOTREAD_TLS_CA", Path::new(ca))],
+    )
+    .ok();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 pub mod proxy;
 pub mod server;
+pub mod tls;
 
 use futures_util::{SinkExt, StreamExt};
 use hotread::HotReadState;
