@@ -45,6 +45,7 @@ pub(crate) fn config(endpoint: &Arc<Endpoint>, mode: Mode, keep_ops: bool) -> Fo
         max_bytes: usize::MAX,
         waits_for_table: endpoint.settings.wait_for_tables,
         renews_token: endpoint.credentials.is_renewable(),
+        servers: 1,
         seed: RandomState::new().hash_one(0),
     }
 }
