@@ -1,4 +1,4 @@
-//! The server's address.
+//! Addresses of servers.
 
 use crate::connect::Target;
 use crate::error::Error;
@@ -7,6 +7,8 @@ use tokio_tungstenite::tungstenite::http::Uri;
 /// Port of an address that names none, without TLS and with it.
 const DEFAULT_PORT: u16 = 80;
 const DEFAULT_TLS_PORT: u16 = 443;
+/// Largest number of servers of one client.
+pub(crate) const MAX_SERVERS: usize = 16;
 
 /// A server's address. Request paths are appended to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +69,42 @@ impl Address {
         })
     }
 
+    /// Parses one or more addresses, separated by commas: at most [`MAX_SERVERS`], with TLS or without, and
+    /// none of them twice.
+    pub(crate) fn parse_list(urls: &str) -> Result<Vec<Self>, Error> {
+        let parts: Vec<&str> = urls.split(',').map(str::trim).collect();
+        if parts.len() == 1 {
+            return Ok(vec![Self::parse(urls.trim())?]);
+        }
+        if parts.len() > MAX_SERVERS {
+            return Err(Error::BadUrl(format!(
+                "there are {} addresses, but at most {MAX_SERVERS} are allowed; leave some out",
+                parts.len()
+            )));
+        }
+        let mut list: Vec<Self> = Vec::with_capacity(parts.len());
+        for part in parts {
+            let next = Self::parse(part).map_err(|error| {
+                let why = format!("{error}, and several of them separated by commas ({part:?})");
+                Error::BadUrl(why)
+            })?;
+            if list.iter().any(|other| other.is_tls != next.is_tls) {
+                return Err(Error::BadUrl(
+                    "some of the addresses ask for TLS and some do not; give all of them as https:// or all \
+                     of them as http://"
+                        .to_owned(),
+                ));
+            }
+            if list.iter().any(|other| other.target == next.target) {
+                return Err(Error::BadUrl(format!(
+                    "the address {part} is given twice; leave one of them out"
+                )));
+            }
+            list.push(next);
+        }
+        Ok(list)
+    }
+
     /// Returns a URL with scheme `http` for requests or `ws` for WebSockets, each followed by `s` with TLS. The
     /// path begins with a slash.
     pub(crate) fn url(&self, scheme: &str, path: &str) -> String {
@@ -104,6 +142,34 @@ mod tests {
         assert_eq!(address.url("ws", "/v1"), "wss://[::1]/v1");
         let named = Address::parse("https://db:7400").unwrap();
         assert_eq!(named.target, Target::Name("db".to_owned(), 7400));
+    }
+
+    #[test]
+    fn several_addresses_are_separated_by_commas() {
+        let list = Address::parse_list(" http://a:1 ,ws://B:1,http://[::1]:1 ").unwrap();
+        let urls: Vec<_> = list.iter().map(|address| address.url("http", "")).collect();
+        assert_eq!(urls, ["http://a:1", "http://B:1", "http://[::1]:1"]);
+        let numbered = |count| {
+            (0..count)
+                .map(|n| format!("https://a{n}"))
+                .collect::<Vec<_>>()
+        };
+        let most = Address::parse_list(&numbered(MAX_SERVERS).join(","));
+        assert_eq!(most.unwrap().len(), MAX_SERVERS);
+        let more = numbered(MAX_SERVERS + 1).join(",");
+        for (urls, what) in [
+            ("http://a,https://b", "all of them as https://"),
+            ("ws://a,http://b,wss://c", "all of them as https://"),
+            ("http://a,http://b,ws://A:80", "ws://A:80 is given twice"),
+            ("http://[::1],http://[0:0::1]/", "is given twice"),
+            ("http://a,", "not a URL"),
+            ("http://a,b:1", "\"b:1\""),
+            (&more, "at most 16"),
+        ] {
+            let refused = Address::parse_list(urls).unwrap_err();
+            assert!(matches!(refused, Error::BadUrl(_)), "{refused:?}");
+            assert!(refused.to_string().contains(what), "{urls}: {refused}");
+        }
     }
 
     #[test]

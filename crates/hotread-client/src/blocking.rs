@@ -97,7 +97,7 @@ macro_rules! calls {
     };
 }
 
-/// A client of one HotRead server, as [`crate::Client`]. Cheap to clone.
+/// A client of one HotRead server or several, as [`crate::Client`]. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     inner: crate::Client,
@@ -175,6 +175,12 @@ impl Client {
     /// Same as [`ClientBuilder::build_blocking`].
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::builder(url).build_blocking()
+    }
+
+    /// Returns the address of the server to which the next call goes.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        self.inner.server()
     }
 
     /// Returns the table of this name as a `HashMap<Arc<str>, V>`, created if the server does not have it.

@@ -11,7 +11,8 @@ use crate::replica_builder::ReplicaBuilder;
 use hotread_proto::Replicated;
 use std::sync::Arc;
 
-/// A client of one HotRead server. Cheap to clone; clones share connections.
+/// A client of one HotRead server, or of [several](crate#several-servers) that serve the same tables. Cheap to
+/// clone; clones share connections.
 ///
 /// Requires a tokio runtime with its time and I/O drivers; see [`blocking`](crate::blocking) for programs
 /// without one.
@@ -21,8 +22,16 @@ pub struct Client(pub(crate) Arc<Endpoint>);
 impl Client {
     /// Returns a builder with the server's address: `http://host:port` or `ws://host:port`, which mean the
     /// same, or `https://host:port` or `wss://host:port` for TLS. Without a port it is 80, or 443 with TLS.
+    /// [Several](crate#several-servers) addresses are separated by commas.
     pub fn builder(url: &str) -> ClientBuilder {
         ClientBuilder::new(url)
+    }
+
+    /// Returns the address of the server to which the next call goes. Of several servers, a client stays with
+    /// one until that one fails: see the [crate](crate#several-servers).
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.0.servers.current().name
     }
 
     /// Follows a table with a state of type `S`, and returns when the state is complete.

@@ -43,7 +43,8 @@ impl Target {
     pub(crate) fn new(host: &str, port: u16) -> Self {
         match host.parse::<IpAddr>() {
             Ok(ip) => Self::Addresses(vec![(ip, port).into()]),
-            Err(_) => Self::Name(host.to_owned(), port),
+            // Names do not distinguish upper and lower case.
+            Err(_) => Self::Name(host.to_ascii_lowercase(), port),
         }
     }
 
@@ -176,28 +177,14 @@ mod tests {
     use crate::progress::Progress;
     use crate::tls::Files;
     use bytes::Bytes;
+    use hotread_testkit::BlackHole;
     use hotread_testkit::certificates::Authority;
-    use std::net::Ipv4Addr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::net::TcpListener;
     use tokio::time::Instant;
 
     /// Time after which a test counts as hanging.
     const HANG: Duration = Duration::from_secs(60);
-
-    /// An address that never answers, because its listener's queue is full, with the sockets that keep the
-    /// queue full.
-    async fn dead() -> (SocketAddr, Vec<TcpStream>, TcpListener) {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let listener = socket.listen(1).unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut queue = Vec::new();
-        while let Ok(taken) = timeout(2 * NEXT_AFTER, TcpStream::connect(address)).await {
-            queue.push(taken.unwrap());
-        }
-        (address, queue, listener)
-    }
 
     async fn listening() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -207,15 +194,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_dead_first_address_does_not_keep_the_second_from_being_used() {
-        let (dead, _queue, _full) = dead().await;
+        let dead = BlackHole::open();
         let (_listener, alive) = listening().await;
-        let stream = timeout(HANG, first_of(vec![dead, alive])).await;
+        let stream = timeout(HANG, first_of(vec![dead.address, alive])).await;
         assert_eq!(stream.unwrap().unwrap().peer_addr().unwrap(), alive);
     }
 
     #[tokio::test]
     async fn a_request_is_made_though_the_first_address_is_dead() {
-        let (dead, _queue, _full) = dead().await;
+        let dead = BlackHole::open();
         let (listener, alive) = listening().await;
         let answers = async {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -225,7 +212,10 @@ mod tests {
             stream.write_all(answer).await.unwrap();
             stream
         };
-        let requests = requests(Connector::new(Target::Addresses(vec![dead, alive]), None));
+        let requests = requests(Connector::new(
+            Target::Addresses(vec![dead.address, alive]),
+            None,
+        ));
         let progress = Progress::new(HANG, 0, Instant::now());
         let nothing = Sent::new(Bytes::new(), Arc::new(progress));
         let request = hyper::Request::get("http://two.example/").body(nothing);

@@ -31,7 +31,7 @@ pub(crate) struct Announcer<'a> {
 
 impl Announcer<'_> {
     /// Reports the session's current state, if it changed.
-    pub(crate) fn look<T: Target>(&mut self, follow: &Follow<T>) {
+    pub(crate) fn look<T: Target>(&mut self, follow: &Follow<T>, server: &str) {
         let event = match follow.trouble() {
             _ if follow.is_up() => ConnectionEvent::Up,
             Some(why) => ConnectionEvent::Down { why: why.into() },
@@ -44,10 +44,12 @@ impl Announcer<'_> {
         let table = self.table;
         match &event {
             // The first connection is expected.
-            ConnectionEvent::Up if self.last.is_none() => tracing::debug!(%table, "connected"),
-            ConnectionEvent::Up => tracing::info!(%table, "the server is back"),
+            ConnectionEvent::Up if self.last.is_none() => {
+                tracing::debug!(%table, server, "connected")
+            }
+            ConnectionEvent::Up => tracing::info!(%table, server, "the server is back"),
             ConnectionEvent::Down { why } => {
-                tracing::warn!(%table, why = why.as_ref(), "waiting for the server");
+                tracing::warn!(%table, server, why = why.as_ref(), "waiting for the server");
             }
         }
         if let Some(callback) = self.callback {

@@ -3,6 +3,7 @@
 use crate::connection::Announcer;
 use crate::endpoint::Endpoint;
 use crate::heavy::{HEAVY_FRAME_BYTES, heavy};
+use crate::servers::Round;
 use crate::socket::{Lost, Wire};
 use hotread_proto::session::{Batch, Follow, FollowConfig, Mode, Output, Target};
 use hotread_proto::{ErrorBody, Position, TableName};
@@ -30,8 +31,8 @@ pub(crate) trait Publish<T: Target>: Send {
     /// safe.
     fn progress(&mut self) -> impl Future<Output = Result<Option<Position>, ErrorBody>> + Send;
 
-    /// Takes the session's current status, after each step.
-    fn report(&mut self, follow: &Follow<T>);
+    /// Takes the session's current status, after each step, and the server of its last connection.
+    fn report(&mut self, follow: &Follow<T>, server: &Arc<str>);
 }
 
 /// Returns the settings common to everything that follows a table.
@@ -45,6 +46,7 @@ pub(crate) fn config(endpoint: &Arc<Endpoint>, mode: Mode, keep_ops: bool) -> Fo
         max_bytes: usize::MAX,
         waits_for_table: endpoint.settings.wait_for_tables,
         renews_token: endpoint.credentials.is_renewable(),
+        servers: endpoint.servers.count(),
         seed: RandomState::new().hash_one(0),
     }
 }
@@ -62,6 +64,9 @@ where
 {
     let now = || began.elapsed();
     let mut wire = Wire::Closed;
+    let servers = &endpoint.servers;
+    let mut round = Round::default();
+    let (mut at, mut up) = (round.next(servers), false);
     let mut announcer = Announcer {
         table,
         callback: endpoint.settings.on_connection.as_ref(),
@@ -70,7 +75,10 @@ where
     loop {
         while let Some(output) = follow.poll_output() {
             match output {
-                Output::Connect => wire = Wire::open(endpoint, table),
+                Output::Connect => {
+                    at = round.next(servers);
+                    wire = Wire::open(endpoint, at, table);
+                }
                 Output::Disconnect => wire = Wire::Closed,
                 Output::Send(frame) => {
                     if let Err(lost) = wire.send(frame).await {
@@ -90,8 +98,16 @@ where
                 _ => {}
             }
         }
-        publish.report(&follow);
-        announcer.look(&follow);
+        if follow.is_up() && !up {
+            servers.works(at);
+        }
+        up = follow.is_up();
+        if follow.server_failed() {
+            round.fail(servers, at, &follow.trouble().unwrap_or_default());
+        }
+        let server = &servers.get(at).name;
+        publish.report(&follow, server);
+        announcer.look(&follow, server);
         let reads = publish.has_room();
         let at = follow.poll_timeout().map(|at| (began + at).into());
         let at = at.unwrap_or_else(tokio::time::Instant::now);
@@ -109,7 +125,7 @@ where
                     Err(lost) => tell(&mut follow, lost, now()),
                 }
                 // Pings are sent on time even if frames never stop arriving.
-                if follow.poll_timeout().is_some_and(|at| at <= now()) {
+                if follow.is_up() && follow.poll_timeout().is_some_and(|at| at <= now()) {
                     follow.handle_timeout(now());
                 }
             }

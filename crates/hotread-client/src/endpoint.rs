@@ -1,21 +1,18 @@
-//! The server's address and the client's settings, shared by its calls and replicas.
+//! The servers of a client and its settings, shared by its calls and replicas.
 
-use crate::address::Address;
 use crate::cache::Cache;
-use crate::connect::{Connector, Requests};
 use crate::connection::OnConnection;
 use crate::credentials::Credentials;
+use crate::servers::Servers;
 use std::fmt;
 use std::time::Duration;
 
-/// A server, with the settings of its client. All clones of a client share one.
+/// The servers of a client, with its settings. All clones of a client share one.
 pub(crate) struct Endpoint {
-    pub(crate) address: Address,
+    pub(crate) servers: Servers,
     pub(crate) credentials: Credentials,
     pub(crate) settings: Settings,
     pub(crate) cache: Option<Cache>,
-    pub(crate) connector: Connector,
-    pub(crate) http: Requests,
 }
 
 /// Settings from the client's builder.
@@ -36,7 +33,7 @@ pub(crate) struct Settings {
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
-            .field("address", &self.address)
+            .field("servers", &self.servers)
             .field("name", &self.settings.name)
             .finish_non_exhaustive()
     }

@@ -133,6 +133,15 @@ impl Error {
         }
     }
 
+    /// Names the server, one of several, that could not be reached or gave no answer of a HotRead server.
+    pub(crate) fn of_server(self, name: &str) -> Self {
+        match self {
+            Self::Unreachable(why) => Self::Unreachable(format!("{name}: {why}")),
+            Self::Protocol(what) => Self::Protocol(format!("{name}: {what}")),
+            other => other,
+        }
+    }
+
     /// Returns the error that was sent in a session.
     pub(crate) fn session(body: ErrorBody) -> Self {
         Self::Api { status: None, body }

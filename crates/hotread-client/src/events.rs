@@ -167,7 +167,7 @@ impl Publish<Nothing> for Outlet {
         Ok(None)
     }
 
-    fn report(&mut self, follow: &Follow<Nothing>) {
+    fn report(&mut self, follow: &Follow<Nothing>, _: &Arc<str>) {
         if let (Some(_), Some(trouble)) = (&self.begun, follow.trouble()) {
             self.trouble.send_replace(Some(trouble.to_owned()));
         }

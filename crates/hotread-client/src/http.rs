@@ -4,6 +4,7 @@
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::progress::{Progress, Sent};
+use crate::servers::{Round, Server};
 use crate::tls::tls_error;
 use bytes::Bytes;
 use hotread_proto::http::escape;
@@ -20,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// Maximum number of attempts of a request. With the waits in between they take a few seconds: a restart of
-/// the server.
+/// Maximum number of attempts of a request at each server. With the waits in between they take a few seconds:
+/// a restart of the server.
 const ATTEMPTS: u32 = 6;
 /// Longest first wait; each further wait may be twice as long as the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -124,6 +125,8 @@ struct Failed {
     error: Error,
     /// Another attempt may succeed.
     passing: bool,
+    /// Another server may do better.
+    elsewhere: bool,
     /// The request may have been carried out nevertheless.
     perhaps: bool,
     /// The answer also proves that no earlier attempt was carried out.
@@ -133,22 +136,41 @@ struct Failed {
 }
 
 impl Endpoint {
-    /// Sends a request, and reads the answer. Repeats a request where that is harmless.
+    /// Sends a request, and reads the answer. Repeats a request where that is harmless: at the next server,
+    /// and after a wait once all of them have failed.
     pub(crate) async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
+        let servers = &self.servers;
+        let (mut round, mut attempt) = (Round::default(), 1);
         let mut perhaps = false;
         let mut wait = FIRST_WAIT;
-        for attempt in 1.. {
-            let failed = match self.attempt(&call).await {
-                Ok(answer) => return Ok(answer),
+        loop {
+            let at = round.next(servers);
+            let server = servers.get(at);
+            let mut failed = match self.attempt(&call, server).await {
+                Ok(answer) => {
+                    servers.works(at);
+                    return Ok(answer);
+                }
                 Err(failed) => failed,
             };
+            if servers.count() > 1 {
+                failed.error = failed.error.of_server(&server.name);
+            }
             perhaps |= failed.perhaps;
             let may_repeat = match call.again {
                 // Without a connection, nothing was sent.
-                Again::Never(_) => !failed.perhaps && matches!(failed.error, Error::Unreachable(_)),
-                Again::Harmless | Again::Once(_) => failed.passing,
+                Again::Never(_) => !failed.was_sent(),
+                Again::Harmless | Again::Once(_) => true,
             };
-            if !may_repeat || attempt >= ATTEMPTS {
+            if failed.elsewhere {
+                round.fail(servers, at, &failed.error);
+                if may_repeat && !round.is_over(servers) {
+                    continue;
+                }
+            } else if matches!(failed.error, Error::Api { .. }) {
+                servers.works(at);
+            }
+            if !may_repeat || !failed.passing || attempt >= ATTEMPTS {
                 // After an attempt that may have been carried out, only an answer about this transaction
                 // tells the outcome.
                 let unknown = perhaps && !failed.settles;
@@ -165,20 +187,24 @@ impl Endpoint {
             let least = failed.wait.unwrap_or_default().min(LONGEST_WAIT);
             tokio::time::sleep(jitter(wait).max(least)).await;
             wait = (2 * wait).min(LONGEST_WAIT);
+            attempt += 1;
         }
-        unreachable!("the loop ends with the last attempt")
     }
 
-    async fn attempt<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, Failed> {
+    async fn attempt<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        server: &Server,
+    ) -> Result<T, Failed> {
         let token = || self.credentials.current().map_err(Failed::unsent);
         let used = token()?;
-        match self.exchange(call, used.as_ref()).await {
+        match self.exchange(call, server, used.as_ref()).await {
             // Nothing was done: the server checks the token before anything else of a request.
             Err(failed)
                 if failed.error.code() == Code::Unauthenticated
                     && self.credentials.renew(used.as_ref()) =>
             {
-                self.exchange(call, token()?.as_ref()).await
+                self.exchange(call, server, token()?.as_ref()).await
             }
             other => other,
         }
@@ -188,6 +214,7 @@ impl Endpoint {
     async fn exchange<T: DeserializeOwned>(
         &self,
         call: &Call<'_>,
+        server: &Server,
         authorization: Option<&HeaderValue>,
     ) -> Result<T, Failed> {
         let bytes = call.body.as_ref().map_or(0, Bytes::len);
@@ -196,7 +223,7 @@ impl Endpoint {
             bytes,
             Instant::now(),
         ));
-        let mut exchanged = pin!(self.exchange_at_last(call, authorization, &progress));
+        let mut exchanged = pin!(exchange_at_last(call, server, authorization, &progress));
         loop {
             match timeout_at(progress.until(), exchanged.as_mut()).await {
                 Ok(exchanged) => return exchanged,
@@ -208,57 +235,58 @@ impl Endpoint {
             }
         }
     }
+}
 
-    /// Sends a request once, without a deadline.
-    async fn exchange_at_last<T: DeserializeOwned>(
-        &self,
-        call: &Call<'_>,
-        authorization: Option<&HeaderValue>,
-        progress: &Arc<Progress>,
-    ) -> Result<T, Failed> {
-        let mut request = Request::builder()
-            .method(call.method.clone())
-            .uri(self.address.url("http", &call.path));
-        if let Some(authorization) = authorization {
-            request = request.header(header::AUTHORIZATION, authorization.clone());
-        }
-        if call.body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
-        let body = Sent::new(call.body.clone().unwrap_or_default(), progress.clone());
-        let request = request.body(body);
-        let request = request.map_err(|error| Failed::unsent(Error::BadUrl(error.to_string())))?;
-        let answered = self.http.request(request).await;
-        let mut response = answered.map_err(|error| broken(&error, error.is_connect()))?;
-        progress.receive(0, Instant::now());
-        let status = response.status();
-        let wait = response.headers().get(header::RETRY_AFTER);
-        let wait = wait.and_then(|wait| wait.to_str().ok()?.parse().ok());
-        let wait = wait.map(Duration::from_secs);
-        let mut body = Vec::new();
-        loop {
-            let chunk = match response.frame().await {
-                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-                None => break,
-                // The server closes the connection of a request that is too large while it is being sent:
-                // the status arrives, the rest may not.
-                Some(Err(_)) if status == StatusCode::PAYLOAD_TOO_LARGE => break,
-                Some(Err(error)) => return Err(broken(&error, false)),
-            };
-            progress.receive(chunk.len(), Instant::now());
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(Failed {
-                    passing: false,
-                    ..Failed::strange("the answer is larger than the limit")
-                });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        if status.is_success() {
-            return read(&body);
-        }
-        Err(refused(status, wait, &body))
+/// Sends a request once, without a deadline.
+async fn exchange_at_last<T: DeserializeOwned>(
+    call: &Call<'_>,
+    server: &Server,
+    authorization: Option<&HeaderValue>,
+    progress: &Arc<Progress>,
+) -> Result<T, Failed> {
+    let mut request = Request::builder()
+        .method(call.method.clone())
+        .uri(server.address.url("http", &call.path));
+    if let Some(authorization) = authorization {
+        request = request.header(header::AUTHORIZATION, authorization.clone());
     }
+    if call.body.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    let body = Sent::new(call.body.clone().unwrap_or_default(), progress.clone());
+    let request = request.body(body);
+    let request = request.map_err(|error| Failed::unsent(Error::BadUrl(error.to_string())))?;
+    let answered = server.http.request(request).await;
+    let mut response = answered.map_err(|error| broken(&error, error.is_connect()))?;
+    progress.receive(0, Instant::now());
+    let status = response.status();
+    let wait = response.headers().get(header::RETRY_AFTER);
+    let wait = wait.and_then(|wait| wait.to_str().ok()?.parse().ok());
+    let wait = wait.map(Duration::from_secs);
+    let mut body = Vec::new();
+    loop {
+        let chunk = match response.frame().await {
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            None => break,
+            // The server closes the connection of a request that is too large while it is being sent:
+            // the status arrives, the rest may not.
+            Some(Err(_)) if status == StatusCode::PAYLOAD_TOO_LARGE => break,
+            Some(Err(error)) => return Err(broken(&error, false)),
+        };
+        progress.receive(chunk.len(), Instant::now());
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(Failed {
+                passing: false,
+                elsewhere: false,
+                ..Failed::strange("the answer is larger than the limit")
+            });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    if status.is_success() {
+        return read(&body);
+    }
+    Err(refused(status, wait, &body))
 }
 
 impl Failed {
@@ -267,6 +295,7 @@ impl Failed {
         Self {
             error,
             passing: false,
+            elsewhere: false,
             perhaps: false,
             settles: false,
             wait: None,
@@ -277,9 +306,15 @@ impl Failed {
     fn unanswered(error: Error) -> Self {
         Self {
             passing: true,
+            elsewhere: true,
             perhaps: true,
             ..Self::unsent(error)
         }
+    }
+
+    /// Returns `true` if a server may have received the request.
+    fn was_sent(&self) -> bool {
+        self.perhaps || matches!(self.error, Error::Api { .. })
     }
 
     /// Returns the failure of an answer that is not a HotRead server's.
@@ -293,7 +328,10 @@ fn broken(error: &(dyn std::error::Error + 'static), connecting: bool) -> Failed
     // Settings of one of the two ends are wrong. The server has not read the request, because its end of the
     // handshake failed.
     if let Some(tls) = tls_error(error) {
-        return Failed::unsent(tls.into());
+        return Failed {
+            elsewhere: true,
+            ..Failed::unsent(tls.into())
+        };
     }
     // The last error of the chain is the system's, which is the helpful one.
     let mut cause = error;
@@ -336,6 +374,7 @@ fn refused(status: StatusCode, wait: Option<Duration>, body: &[u8]) -> Failed {
             body,
         },
         passing: code == Code::CommitUnknown || PASSING.contains(&status),
+        elsewhere: status == StatusCode::SERVICE_UNAVAILABLE,
         perhaps: matches!(code, Code::CommitUnknown | Code::Timeout | Code::Internal),
         settles: settles(code),
         wait,

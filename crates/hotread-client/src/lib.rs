@@ -89,6 +89,26 @@
 //! Programs without an async runtime use [`blocking`]. A type of your own follows a table by implementing
 //! [`Replicated`].
 //!
+//! # Several servers
+//!
+//! A client takes several addresses, separated by commas: `https://a:7400,https://b:7400`. **They must lead to one
+//! server, by several names or through several proxies, or to servers that share a log**, with the same epochs,
+//! positions and transaction ids: a client takes what one of them says for what all of them say, and repeats a
+//! write at another one.
+//!
+//! - Each client draws an order of its own, so that the clients of a fleet are spread over the servers. Its calls,
+//!   replicas and event streams share the choice ([`Client::server`], [`Replica::server`]).
+//! - A server is left when it cannot be reached, falls silent, stops, or answers 503, and when something else
+//!   answers in its place. The next one is tried at once; a client waits only when all of them have failed one
+//!   after the other, and then as long as with one server.
+//! - A client stays with a server that works, also when an earlier one is back. A move is logged once, with its
+//!   reason. Sessions stay with their server until they are lost.
+//! - A replica or event stream that moves resumes from its position, without a snapshot. At a server of another
+//!   database, a replica loads the table from there, logs the reason, and shows nothing of both at once; an event
+//!   stream ends with `EPOCH_CHANGED`.
+//! - A write is repeated at the next server with its id, and applied once. A change without an id goes to the next
+//!   server only if no server has received it.
+//!
 //! # Guarantees
 //!
 //! - Readers see states that the table had, with whole transactions, each checked against the server's
@@ -140,11 +160,12 @@
 //! | records that are left out, with reasons | 64 | [`Replica::left_out`]; all are counted |
 //! | events received ahead | 16 | then the server waits |
 //! | time between pings | 1 s | [`ClientBuilder::ping_every`], at least 10 ms |
+//! | servers of a client | 16 | |
 //! | connecting | 5 s for a request, 10 s for a session with its TLS handshake | addresses of a name in parallel, 250 ms apart |
 //! | TLS handshake | 5 s for a request | |
 //! | answer to a request | 30 s in which nothing moves ([`max_silence`](ClientBuilder::max_silence)), and 4 KiB a second on average | and a second for each MiB sent |
 //! | size of an answer | 1 GiB | |
-//! | attempts of a request | 6 | 0.05 s to 1.6 s apart, growing; up to 3 s if the server asks |
+//! | attempts of a request | 6 at each server | 0.05 s to 1.6 s apart, growing; up to 3 s if the server asks |
 //! | wait before another attempt at a session | 0 to 5 s | growing from 0.25 s; up to 60 s if the server asks |
 
 #![warn(missing_docs)]
@@ -171,6 +192,7 @@ mod publish;
 mod reader;
 mod replica;
 mod replica_builder;
+mod servers;
 mod socket;
 mod status;
 mod stream;

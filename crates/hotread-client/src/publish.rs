@@ -367,7 +367,7 @@ impl<S: Replicated> Publish<Decoder<S>> for Publisher<S> {
         Ok(self.take_visible())
     }
 
-    fn report(&mut self, follow: &Follow<Decoder<S>>) {
+    fn report(&mut self, follow: &Follow<Decoder<S>>, server: &Arc<str>) {
         if follow.is_sealed()
             && let Some(keeper) = &self.keeper
         {
@@ -375,6 +375,10 @@ impl<S: Replicated> Publish<Decoder<S>> for Publisher<S> {
         }
         if follow.trouble() != self.now.trouble.as_deref() {
             self.now.trouble = follow.trouble().map(Arc::from);
+        }
+        let server = follow.is_up().then_some(server);
+        if server != self.now.server.as_ref() {
+            self.now.server = server.cloned();
         }
         self.look_at_left_out(follow);
         self.look_at_size(follow.bytes());

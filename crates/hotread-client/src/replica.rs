@@ -144,10 +144,11 @@ impl<S: Replicated> Following<S> {
             max_bytes: options.max_bytes,
             ..drive::config(&self.endpoint, mode, keep_ops)
         };
-        let follow = match cache.map(|cache| cache.place(&self.endpoint.address, &self.table)) {
-            None => Follow::new(Decoder::new(), config, began.elapsed()),
-            Some(place) => self.restore(config, place).await,
-        };
+        let follow =
+            match cache.map(|cache| cache.place(self.endpoint.servers.identity(), &self.table)) {
+                None => Follow::new(Decoder::new(), config, began.elapsed()),
+                Some(place) => self.restore(config, place).await,
+            };
         let publisher = &mut self.publisher;
         drive::drive(follow, publisher, &self.endpoint, &self.table, began).await
     }
@@ -273,6 +274,14 @@ impl<S: Replicated> Replica<S> {
     #[must_use]
     pub fn trouble(&self) -> Option<Arc<str>> {
         self.0.cell.now().trouble.clone()
+    }
+
+    /// Returns the address of the server that the replica follows at present; `None`: it follows none, and
+    /// [`trouble`](Self::trouble) has the reason. Of several servers it stays with one until that one fails:
+    /// see the [crate](crate#several-servers).
+    #[must_use]
+    pub fn server(&self) -> Option<Arc<str>> {
+        self.0.cell.now().server.clone()
     }
 
     /// Writes the copy on disk now, and returns its position once it is durable. Call it before the program

@@ -3,6 +3,7 @@
 use crate::endpoint::Endpoint;
 use crate::http::answered;
 use crate::lent::Lent;
+use crate::servers::Server;
 use crate::tls::tls_error;
 use futures_util::{SinkExt, StreamExt};
 use hotread_proto::session::{MAX_CLIENT_FRAME_BYTES, MAX_SERVER_FRAME_BYTES, SUBPROTOCOL};
@@ -60,8 +61,9 @@ impl<E: std::error::Error + 'static> From<E> for Lost {
 }
 
 impl Wire {
-    pub(crate) fn open(endpoint: &Arc<Endpoint>, table: &TableName) -> Self {
-        Self::Opening(Box::pin(open(endpoint.clone(), table.clone())))
+    /// Opens a connection to one of the servers.
+    pub(crate) fn open(endpoint: &Arc<Endpoint>, at: usize, table: &TableName) -> Self {
+        Self::Opening(Box::pin(open(endpoint.clone(), at, table.clone())))
     }
 
     /// Waits for the next frame, or returns `None` once the connection is open. A closed connection never
@@ -124,30 +126,32 @@ async fn text(socket: &mut Socket) -> Result<Utf8Bytes, Lost> {
 }
 
 /// Opens a session. If the token is refused and a new one is available, retries once with the new one.
-async fn open(endpoint: Arc<Endpoint>, table: TableName) -> Result<Socket, Lost> {
+async fn open(endpoint: Arc<Endpoint>, at: usize, table: TableName) -> Result<Socket, Lost> {
+    let server = endpoint.servers.get(at);
     let credentials = &endpoint.credentials;
     let token = || {
         let token = credentials.current();
         token.map_err(|error| Lost::Refused(error.body()))
     };
     let used = token()?;
-    match greet(&endpoint, &table, used.as_ref()).await {
+    match greet(server, &table, used.as_ref()).await {
         Err(Lost::Refused(body))
             if body.code == Code::Unauthenticated && credentials.renew(used.as_ref()) =>
         {
-            greet(&endpoint, &table, token()?.as_ref()).await
+            greet(server, &table, token()?.as_ref()).await
         }
         other => other,
     }
 }
 
 async fn greet(
-    endpoint: &Arc<Endpoint>,
+    server: &Server,
     table: &TableName,
     authorization: Option<&HeaderValue>,
 ) -> Result<Socket, Lost> {
-    let address = &endpoint.address;
-    let url = address.url("ws", &format!("/v1/tables/{table}/sync"));
+    let url = server
+        .address
+        .url("ws", &format!("/v1/tables/{table}/sync"));
     let mut request = url.into_client_request()?;
     let headers = request.headers_mut();
     let protocol = HeaderValue::from_static(SUBPROTOCOL);
@@ -155,7 +159,7 @@ async fn greet(
     if let Some(authorization) = authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
     }
-    let stream = endpoint.connector.connect().await?;
+    let stream = server.connector.connect().await?;
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER)

@@ -154,6 +154,8 @@ pub(crate) struct Now {
     /// Number of left-out records, of which `left_out` has the first.
     pub(crate) left_out_count: usize,
     pub(crate) left_out: Arc<[Refused]>,
+    /// Server of the present session.
+    pub(crate) server: Option<Arc<str>>,
     /// Reason for the end of the last connection.
     pub(crate) trouble: Option<Arc<str>>,
 }
@@ -174,6 +176,7 @@ impl Now {
             bytes: 0,
             left_out_count: 0,
             left_out: Arc::from([]),
+            server: None,
             trouble: None,
         }
     }

@@ -71,6 +71,7 @@ impl Pair {
             max_bytes: 1 << 30,
             waits_for_table: false,
             renews_token: false,
+            servers: 1,
             seed: 3,
         };
         change(&mut config);

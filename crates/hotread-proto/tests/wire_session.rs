@@ -302,6 +302,7 @@ fn follow(seed: u64) -> Follow<Rates> {
         max_bytes: usize::MAX,
         waits_for_table: false,
         renews_token: false,
+        servers: 1,
         seed,
     };
     Follow::new(Rates, config, S(0))

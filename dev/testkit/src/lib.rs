@@ -19,7 +19,8 @@
 
 pub mod certificates;
 
-use std::net::{SocketAddr, TcpListener};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ const MEMORY: &str = "/dev/shm";
 /// same time need. Containers often have 64 MB.
 const ROOM_BYTES: u64 = 2 << 30;
 
+/// Time after which a connection attempt counts as ignored: the system answers on this machine at once.
+const IGNORED_AFTER: Duration = Duration::from_millis(500);
 /// Longest time for which an address may stay in use by other processes.
 const IN_USE: Duration = Duration::from_secs(600);
 
@@ -83,6 +86,42 @@ pub fn listen_again(address: SocketAddr) -> TcpListener {
     let ready = listener.set_nonblocking(true);
     ready.expect("sockets can be asked for what is there");
     listener
+}
+
+/// An address at which connections are neither accepted nor refused: its listener's queue is full.
+#[derive(Debug)]
+pub struct BlackHole {
+    /// Address of the listener.
+    pub address: SocketAddr,
+    _listener: TcpListener,
+    _queue: Vec<TcpStream>,
+}
+
+impl BlackHole {
+    /// Creates one on this machine, which takes half a second.
+    ///
+    /// # Panics
+    /// If the system refuses a listener or a connection.
+    pub fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        rustix::net::listen(&listener, 0).expect("a short queue");
+        let address = listener.local_addr().expect("a bound listener");
+        let mut queue = Vec::new();
+        loop {
+            match TcpStream::connect_timeout(&address, IGNORED_AFTER) {
+                Ok(stream) => queue.push(stream),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+                    break;
+                }
+            }
+        }
+        Self {
+            address,
+            _listener: listener,
+            _queue: queue,
+        }
+    }
 }
 
 /// Creates a folder for databases, removed when it is dropped: in memory if there is space, where a

@@ -9,7 +9,6 @@ pub(crate) use file::Loaded;
 pub use keeper::SaveError;
 pub(crate) use keeper::{Keeper, Saver};
 
-use crate::address::Address;
 use hotread_proto::TableName;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,7 +24,7 @@ pub(crate) struct Cache {
     pub(crate) every: Duration,
 }
 
-/// The files of one table of one server.
+/// The files of one table of one server, or of several that serve the same tables.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     table: TableName,
@@ -43,10 +42,10 @@ const LOCK: &str = "lock";
 const ASIDE: &str = "set-aside";
 
 impl Cache {
-    pub(crate) fn place(&self, server: &Address, table: &TableName) -> Place {
+    pub(crate) fn place(&self, server: String, table: &TableName) -> Place {
         Place {
             table: table.clone(),
-            server: server.authority.clone(),
+            server,
             cache: self.clone(),
         }
     }

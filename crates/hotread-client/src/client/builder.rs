@@ -3,11 +3,11 @@
 use super::Client;
 use crate::address::Address;
 use crate::cache::{Cache, SAVE_EVERY};
-use crate::connect::{Connector, requests};
 use crate::connection::ConnectionEvent;
 use crate::credentials::{Credentials, Source};
 use crate::endpoint::{Endpoint, Settings};
 use crate::error::Error;
+use crate::servers::Servers;
 use crate::tls::{Files, Tls};
 use hotread_proto::TableName;
 use hotread_proto::session::is_client_name;
@@ -123,7 +123,7 @@ impl ClientBuilder {
     }
 
     /// Sets the longest time in which nothing of a call moves. The default is 30 s. After that, the call is
-    /// repeated if that is harmless, and finally fails with [`Error::Timeout`](crate::Error::Timeout).
+    /// repeated if that is harmless, at the next server if there are several, and finally fails with [`Error::Timeout`](crate::Error::Timeout).
     ///
     /// A call may take longer while its bytes move, in either direction, at 4 KiB a second on average. A
     /// request has an additional allowance for bytes that may be in flight unseen, at most 160 s, and one
@@ -190,12 +190,14 @@ impl ClientBuilder {
     /// # Errors
     /// If the address, the token or the name is invalid, or a file of TLS is unusable.
     pub fn build(self) -> Result<Client, Error> {
-        let address = Address::parse(&self.url)?;
+        let addresses = Address::parse_list(&self.url)?;
         let name = self.settings.name.as_deref();
         if name.is_some_and(|name| !is_client_name(name)) {
             let message = "a client's name has 1 to 64 of the characters A-Z a-z 0-9 . _ -";
             return Err(Error::BadUrl(message.to_owned()));
         }
+        // All addresses are with TLS, or all without.
+        let address = &addresses[0];
         // Falling back to plaintext would show the token to all machines on the way.
         if !address.is_tls && self.tls.are_given() {
             let message = "files of TLS are given (`tls_ca`, `tls_identity`), but the server's address does not \
@@ -206,15 +208,12 @@ impl ClientBuilder {
             true => Some(Tls::new(&address.host, self.tls)?),
             false => None,
         };
-        let connector = Connector::new(address.target.clone(), tls);
         let every = self.save_every;
         Ok(Client(Arc::new(Endpoint {
             credentials: Credentials::new(self.token)?,
             settings: self.settings,
             cache: self.cache_dir.map(|dir| Cache { dir, every }),
-            http: requests(connector.clone()),
-            connector,
-            address,
+            servers: Servers::new(addresses, tls.as_ref())?,
         })))
     }
 }

@@ -38,6 +38,7 @@ impl Files {
 }
 
 /// TLS with one server.
+#[derive(Clone)]
 pub(crate) struct Tls {
     connector: TlsConnector,
     name: ServerName<'static>,
@@ -50,12 +51,7 @@ impl Tls {
     /// # Errors
     /// If no certificate can have that name, or a file is unusable.
     pub(crate) fn new(host: &str, files: Files) -> Result<Self, Error> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
-            Error::BadUrl(format!(
-                "the server's address has a host that no certificate can name: {host:?}; give its DNS name \
-                 or IP address"
-            ))
-        })?;
+        let name = name(host)?;
         let provider = Arc::new(ring::default_provider());
         let context = Arc::new(Context {
             ca: files.ca.clone(),
@@ -67,6 +63,18 @@ impl Tls {
             connector: Arc::new(config).into(),
             name,
             context,
+        })
+    }
+
+    /// Returns the TLS of another server, with the same files.
+    ///
+    /// # Errors
+    /// If no certificate can have that name.
+    pub(crate) fn with_host(&self, host: &str) -> Result<Self, Error> {
+        let name = name(host)?;
+        Ok(Self {
+            name,
+            ..self.clone()
         })
     }
 
@@ -104,6 +112,15 @@ impl<S> Secured<S> {
     pub(crate) fn explain(&self, error: io::Error) -> io::Error {
         self.context.explain(error)
     }
+}
+
+fn name(host: &str) -> Result<ServerName<'static>, Error> {
+    ServerName::try_from(host.to_owned()).map_err(|_| {
+        Error::BadUrl(format!(
+            "the server's address has a host that no certificate can name: {host:?}; give its DNS name or IP \
+             address"
+        ))
+    })
 }
 
 fn config(provider: Arc<CryptoProvider>, files: &Files) -> Result<ClientConfig, Error> {

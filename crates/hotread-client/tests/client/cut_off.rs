@@ -2,7 +2,7 @@
 //! continues to change; and a link over which a frame takes longer than a connection may be silent.
 
 use crate::common::proxy::Cable;
-use crate::common::server::Api;
+use crate::common::server::{Api, snapshots};
 use crate::common::{HANG, until};
 use hotread_client::{
     Client, ConnectionEvent, Key, Put, RecordSet, Replace, Replica, Status, TableOptions, Value,
@@ -10,31 +10,10 @@ use hotread_client::{
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 const REPLICAS: u64 = 20;
 const RECORDS: u64 = 2_000;
 const HISTORY: u64 = 50;
-
-/// Returns the number of snapshots that the server has sent.
-async fn snapshots(api: &Api) -> u64 {
-    let mut stream = TcpStream::connect(api.address).await.unwrap();
-    let request = format!(
-        "GET /metrics HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
-        api.address
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let line = answer
-        .lines()
-        .find_map(|line| line.strip_prefix("hotread_snapshots_total "));
-    line.expect("a counter of snapshots")
-        .trim()
-        .parse()
-        .unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_behind_the_history_load_once_and_stay_live() {
@@ -64,7 +43,7 @@ async fn replicas_behind_the_history_load_once_and_stay_live() {
     for _ in 0..REPLICAS {
         replicas.push(client.replica("t").await.unwrap());
     }
-    assert_eq!(snapshots(&api).await, REPLICAS);
+    assert_eq!(snapshots(api.address).await, REPLICAS);
 
     cable.plug(false);
     until("all are stale", || {
@@ -104,7 +83,11 @@ async fn replicas_behind_the_history_load_once_and_stay_live() {
         replica.wait_for(last, HANG).await.unwrap();
         assert_eq!(replica.create_handle().current().len() as u64, RECORDS);
     }
-    assert_eq!(snapshots(&api).await, 2 * REPLICAS, "each loaded once more");
+    assert_eq!(
+        snapshots(api.address).await,
+        2 * REPLICAS,
+        "each loaded once more"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

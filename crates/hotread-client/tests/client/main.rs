@@ -11,6 +11,7 @@ mod events;
 mod proxy;
 mod replica;
 mod server;
+mod servers;
 mod table;
 mod threads;
 mod tls;

@@ -11,7 +11,7 @@ use super::freshness::Freshness;
 use super::link::{Link, State};
 use super::pieces::Pieces;
 use super::staging::Staging;
-use super::trouble::{Trouble, may_come, passes, protocol, within};
+use super::trouble::{Trouble, is_of_one_server, may_come, passes, protocol, within};
 use super::{MAX_SERVER_FRAME_BYTES, MIN_HEARTBEAT, VERSION};
 use crate::digest::Hasher;
 use crate::position::{Epoch, Position};
@@ -82,7 +82,7 @@ impl<T: Target> Follow<T> {
             content.begin_at(position);
         }
         Self {
-            link: Link::new(config.seed, now),
+            link: Link::new(config.seed, config.servers, now),
             config,
             fresh: Freshness::default(),
             content,
@@ -141,7 +141,7 @@ impl<T: Target> Follow<T> {
     /// Reports that the connection was lost or could not be opened.
     pub fn handle_disconnected(&mut self, why: &str, now: Duration) {
         if !self.link.is_down() {
-            self.disconnected(why, now);
+            self.disconnected(why, true, now);
         }
     }
 
@@ -178,9 +178,10 @@ impl<T: Target> Follow<T> {
             Ok(()) => {}
             Err(Trouble::Damaged(what)) => {
                 self.content.distrust(what);
-                self.give_up(what, now);
+                self.give_up(what, true, now);
             }
-            Err(Trouble::Protocol(what)) => self.give_up(&what, now),
+            Err(Trouble::Protocol(what)) => self.give_up(&what, true, now),
+            Err(Trouble::Again(what)) => self.give_up(&what, false, now),
             Err(Trouble::Refused(body)) => {
                 self.out.push_back(Output::Disconnect);
                 self.handle_refused(body, now);
@@ -205,7 +206,7 @@ impl<T: Target> Follow<T> {
         if self.link.open(now) {
             self.out.push_back(Output::Connect);
         } else if let Some(why) = self.link.overdue(now) {
-            self.give_up(why, now);
+            self.give_up(why, true, now);
         } else if self.link.is_up() {
             if now >= self.ping_at {
                 self.ping(now);
@@ -247,12 +248,12 @@ impl<T: Target> Follow<T> {
             ServerFrame::Error(body)
                 if up && self.config.renews_token && body.code == Code::Unauthenticated =>
             {
-                Err(Trouble::Protocol(body.message))
+                Err(Trouble::Again(body.message))
             }
             ServerFrame::Error(body) => Err(Trouble::Refused(body)),
             ServerFrame::Reset(reset) => {
                 self.link.at_least(reset.retry_after_ms);
-                Err(Trouble::Protocol(reset.reason))
+                Err(Trouble::Again(reset.reason))
             }
             ServerFrame::Goodbye(goodbye) => {
                 self.link.spread(goodbye.spread_ms);
@@ -424,7 +425,7 @@ impl<T: Target> Follow<T> {
             self.out.push_back(Output::Apply(batch));
         }
         match received.again {
-            Some(why) => Err(protocol(why)),
+            Some(why) => Err(Trouble::Again(why.to_owned())),
             None => Ok(()),
         }
     }
@@ -470,15 +471,15 @@ impl<T: Target> Follow<T> {
 
     // ---- endings ----
 
-    fn give_up(&mut self, why: &str, now: Duration) {
+    fn give_up(&mut self, why: &str, server_failed: bool, now: Duration) {
         self.out.push_back(Output::Disconnect);
-        self.disconnected(why, now);
+        self.disconnected(why, server_failed, now);
     }
 
-    fn disconnected(&mut self, why: &str, now: Duration) {
+    fn disconnected(&mut self, why: &str, server_failed: bool, now: Duration) {
         self.out
             .retain(|output| !matches!(output, Output::Send(_) | Output::Connect));
-        self.link.lost(now);
+        self.link.lost(server_failed, now);
         self.fresh.disconnected();
         self.staging = None;
         self.pieces.clear();
@@ -495,7 +496,7 @@ impl<T: Target> Follow<T> {
         if body.code == Code::TooLarge {
             self.link.at_least(TOO_LARGE_WAIT_MS);
         }
-        self.disconnected(&body.message, now);
+        self.disconnected(&body.message, is_of_one_server(body.code), now);
         let waits = passes(body.code) || self.config.waits_for_table && may_come(body.code);
         if !waits && (events || self.content.position().is_none()) {
             self.failed = Some(body.clone());

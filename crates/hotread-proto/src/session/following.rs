@@ -40,6 +40,9 @@ pub struct FollowConfig {
     /// Set if the next connection may have another token, so that a revoked token ends only the
     /// connection.
     pub renews_token: bool,
+    /// Number of servers among which the caller chooses; 0 counts as 1. After a server has failed, the
+    /// next one is tried without a wait, until all of them were tried.
+    pub servers: usize,
     /// Seed of the reconnection delays. Each client needs a different one, so that they do not all
     /// reconnect at once.
     pub seed: u64,

@@ -32,8 +32,14 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) state: State,
-    /// Attempts since the last good connection.
+    /// Rounds of attempts since the last good connection; each tries every server once.
     attempts: u32,
+    /// Number of servers to choose from.
+    servers: usize,
+    /// Servers that have failed in this round.
+    failed: usize,
+    /// The last connection ended because of its server.
+    pub(super) server_failed: bool,
     /// Waits that the server requested: a span to draw from, added to a minimum.
     spread: Option<Duration>,
     at_least: Duration,
@@ -43,10 +49,13 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(seed: u64, now: Duration) -> Self {
+    pub(super) fn new(seed: u64, servers: usize, now: Duration) -> Self {
         Self {
             state: State::Down { retry_at: now },
             attempts: 0,
+            servers,
+            failed: 0,
+            server_failed: false,
             spread: None,
             at_least: Duration::ZERO,
             heartbeat: OPEN_WITHIN,
@@ -60,6 +69,7 @@ impl Link {
         match self.state {
             State::Down { retry_at } if now >= retry_at => {
                 self.state = State::Opening { since: now };
+                self.server_failed = false;
                 true
             }
             _ => false,
@@ -106,13 +116,25 @@ impl Link {
         self.at_least = Duration::from_millis(wait_ms).min(MAX_ASKED_WAIT);
     }
 
-    /// Reports that the connection has ended.
-    pub(super) fn lost(&mut self, now: Duration) {
+    /// Reports that the connection has ended; `server_failed`: because of its server, so that another one
+    /// may do better.
+    pub(super) fn lost(&mut self, server_failed: bool, now: Duration) {
         match self.state {
             State::Down { .. } => return,
-            State::Up { since } if now.saturating_sub(since) >= HEALTHY_AFTER => self.attempts = 0,
+            State::Up { since } if now.saturating_sub(since) >= HEALTHY_AFTER => {
+                (self.attempts, self.failed) = (0, 0);
+            }
             _ => {}
         }
+        self.server_failed = server_failed;
+        self.failed += usize::from(server_failed);
+        if server_failed && self.failed < self.servers {
+            // What this server has asked for does not concern the next one.
+            (self.spread, self.at_least) = (None, Duration::ZERO);
+            self.state = State::Down { retry_at: now };
+            return;
+        }
+        self.failed = 0;
         let longest = FIRST_WAIT
             .saturating_mul(1 << self.attempts.min(16))
             .min(LONGEST_WAIT);

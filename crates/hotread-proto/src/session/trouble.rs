@@ -7,8 +7,10 @@ use crate::response::{Code, ErrorBody};
 pub(super) enum Trouble {
     /// The content is not trusted: the next session begins with a snapshot.
     Damaged(&'static str),
-    /// A frame violated the protocol, or the server ended the session.
+    /// A frame violated the protocol, or the server stops.
     Protocol(String),
+    /// The session has to begin again, through no fault of the server.
+    Again(String),
     /// The server refused this replica.
     Refused(ErrorBody),
 }
@@ -34,6 +36,12 @@ pub(super) fn may_come(code: Code) -> bool {
         code,
         Code::UnknownTable | Code::Unauthenticated | Code::Forbidden
     )
+}
+
+/// Returns `true` for transient errors that another server of the table need not have. A caller that exceeds
+/// the limit of its rate must slow down instead.
+pub(super) fn is_of_one_server(code: Code) -> bool {
+    passes(code) && code != Code::RateLimited
 }
 
 /// Returns `true` for transient errors, which may pass without intervention.

@@ -85,6 +85,7 @@ impl Run {
             max_bytes: if kind == 4 { 100 } else { 1 << 20 },
             waits_for_table: false,
             renews_token: false,
+            servers: 1 + kind as usize % 3,
             seed: u64::from(input.byte()),
         };
         let mut run = Self {

@@ -85,6 +85,7 @@ fn config(kind: Kind, coalesce: bool, from: Option<Position>, rng: &mut Rng) -> 
         max_bytes: 64 << 20,
         waits_for_table: false,
         renews_token: false,
+        servers: 1,
         seed: rng.next(),
     }
 }

@@ -174,6 +174,7 @@ fn config(mode: Mode) -> FollowConfig {
         max_bytes: 1_000,
         waits_for_table: false,
         renews_token: false,
+        servers: 1,
         seed: 1,
     }
 }
@@ -296,6 +297,121 @@ fn a_replica_waits_as_a_server_asks_within_reason() {
     assert!(waits.iter().all(|wait| *wait <= first), "{waits:?}");
     let long = waits.iter().filter(|wait| **wait > first / 10).count();
     assert!(long > 50, "{waits:?}");
+}
+
+/// Returns a replica that chooses among three servers.
+fn one_of_three() -> Follow<Any> {
+    let config = FollowConfig {
+        servers: 3,
+        ..config(Mode::Replica { coalesce: false })
+    };
+    Follow::new(Any, config, S(0))
+}
+
+/// Ends a connection that is being opened, and returns the time at which it ended.
+type Ending = fn(&mut Follow<Any>, Duration) -> Duration;
+
+#[test]
+fn each_of_several_servers_is_tried_before_a_replica_waits() {
+    let endings: [Ending; 5] = [
+        |follow, now| {
+            follow.handle_disconnected("cut", now);
+            now
+        },
+        |follow, now| {
+            follow.handle_refused(ErrorBody::new(Code::Busy, "no"), now);
+            now
+        },
+        |follow, now| {
+            follow.handle_connected(now);
+            follow.handle_timeout(now + S(10));
+            now + S(10)
+        },
+        |follow, now| {
+            let goodbye = r#"{"goodbye":{"reason":"it stops","spread_ms":60000}}"#;
+            follow.handle_connected(now);
+            follow.handle_text(goodbye, now);
+            now
+        },
+        |follow, now| {
+            follow.handle_connected(now);
+            follow.handle_text("no frame", now);
+            now
+        },
+    ];
+    for ending in endings {
+        let (mut follow, mut now) = (one_of_three(), S(0));
+        for attempt in 1..=9 {
+            follow.handle_timeout(now);
+            assert!(!follow.server_failed(), "the next one has not failed");
+            let ended = ending(&mut follow, now);
+            assert!(follow.server_failed());
+            now = follow.poll_timeout().unwrap();
+            assert_eq!(now == ended, attempt % 3 != 0, "{attempt}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_ends_a_session_in_order_has_not_failed() {
+    let endings: [Ending; 3] = [
+        |follow, now| {
+            follow.handle_text(r#"{"reset":{"reason":"too slow"}}"#, now);
+            now
+        },
+        |follow, now| {
+            let limited = r#"{"error":{"code":"RATE_LIMITED","message":"too many"}}"#;
+            follow.handle_text(limited, now);
+            now
+        },
+        |follow, now| {
+            follow.handle_refused(ErrorBody::new(Code::TooLarge, "no"), now);
+            now
+        },
+    ];
+    for ending in endings {
+        let mut follow = one_of_three();
+        follow.handle_timeout(S(0));
+        follow.handle_connected(S(0));
+        let empty = r#"{"snapshot":{"part":1,"records":[]}}"#.to_owned();
+        for text in [BEGIN.to_owned(), empty, end(5, 0)] {
+            follow.handle_text(&text, S(0));
+        }
+        let ended = ending(&mut follow, S(1));
+        assert!(!follow.server_failed());
+        assert!(follow.poll_timeout().unwrap() > ended, "it waits");
+    }
+}
+
+#[test]
+fn a_replica_that_moves_says_what_it_has_and_a_good_session_ends_the_round() {
+    let mut follow = one_of_three();
+    follow.handle_timeout(S(0));
+    follow.handle_disconnected("cut", S(0));
+    follow.handle_timeout(S(0));
+    follow.handle_connected(S(0));
+    let empty = r#"{"snapshot":{"part":1,"records":[]}}"#.to_owned();
+    for text in [BEGIN.to_owned(), empty, end(5, 0)] {
+        follow.handle_text(&text, S(0));
+    }
+    while follow.poll_output().is_some() {}
+    // After a minute, two further servers are tried without a wait.
+    for second in 1..=59 {
+        follow.handle_text(r#"{"pong":{"n":0,"head":5}}"#, S(second));
+    }
+    for now in [S(60), S(60)] {
+        follow.handle_disconnected("cut", now);
+        assert_eq!(follow.poll_timeout(), Some(now));
+        follow.handle_timeout(now);
+        follow.handle_connected(now);
+        let said: Vec<_> = std::iter::from_fn(|| follow.poll_output()).collect();
+        let has = r#""from":{"epoch":"0000000000000007","seq":5,"#;
+        let hello =
+            matches!(&said[..], [Output::Connect, Output::Send(hello)] if hello.contains(has));
+        assert!(hello, "{said:?}");
+    }
+    follow.handle_disconnected("cut", S(60));
+    assert!(follow.poll_timeout() > Some(S(60)));
 }
 
 #[test]

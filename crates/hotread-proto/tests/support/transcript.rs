@@ -93,6 +93,7 @@ impl Transcript {
             max_bytes: 1 << 20,
             waits_for_table: false,
             renews_token: false,
+            servers: 1,
             seed: 7,
         };
         let mut table = MapView::new(&None);

@@ -101,8 +101,18 @@ async fn pass(
 /// A connection to a server that can be interrupted.
 pub struct Cable {
     pub address: SocketAddr,
-    plugged: watch::Sender<bool>,
+    line: watch::Sender<Line>,
     task: JoinHandle<()>,
+}
+
+/// State of a connection to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Plugged,
+    /// Open connections are closed, and further ones at once.
+    Cut,
+    /// Connections are open, and nothing passes.
+    Silent,
 }
 
 impl Drop for Cable {
@@ -115,30 +125,32 @@ impl Cable {
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let plugged = watch::Sender::new(true);
-        let theirs = plugged.clone();
+        let line = watch::Sender::new(Line::Plugged);
+        let theirs = line.clone();
         let task = tokio::spawn(async move {
             loop {
                 let (mut near, _) = listener.accept().await.unwrap();
-                let mut plugged = theirs.subscribe();
+                let mut line = theirs.subscribe();
                 tokio::spawn(async move {
-                    if !*plugged.borrow_and_update() {
-                        return;
-                    }
                     let Ok(mut far) = TcpStream::connect(server).await else {
                         return;
                     };
-                    tokio::select! {
-                        // Either end may close first.
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                        _ = plugged.changed() => {}
+                    loop {
+                        let now = *line.borrow_and_update();
+                        tokio::select! {
+                            // Either end may close first.
+                            _ = tokio::io::copy_bidirectional(&mut near, &mut far),
+                                if now == Line::Plugged => return,
+                            _ = line.changed(), if now != Line::Cut => {}
+                            else => return,
+                        }
                     }
                 });
             }
         });
         Self {
             address,
-            plugged,
+            line,
             task,
         }
     }
@@ -170,13 +182,19 @@ impl Cable {
         });
         Self {
             address,
-            plugged: watch::Sender::new(true),
+            line: watch::Sender::new(Line::Plugged),
             task,
         }
     }
 
     /// Cuts open connections, and lets none through until it is plugged in again.
     pub fn plug(&self, plugged: bool) {
-        self.plugged.send_replace(plugged);
+        self.line
+            .send_replace(if plugged { Line::Plugged } else { Line::Cut });
+    }
+
+    /// Lets nothing through any more, while connections stay open.
+    pub fn silence(&self) {
+        self.line.send_replace(Line::Silent);
     }
 }

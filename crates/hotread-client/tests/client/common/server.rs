@@ -1,22 +1,26 @@
 //! The real server, over a store that is dropped with it.
 
 use super::HANG;
-use hotread_client::{Client, TableOptions};
+use hotread_client::{Client, TableName, TableOptions};
 use hotread_server::Server;
 use hotread_store::Store;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// A server over a store in a temporary directory, with a table `t`.
 pub struct Api {
     pub address: SocketAddr,
-    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    running: Option<Running>,
     dir: TempDir,
 }
+
+/// Sender that stops a server, and its task.
+type Running = (oneshot::Sender<()>, JoinHandle<()>);
 
 impl Api {
     pub fn url(&self) -> String {
@@ -43,17 +47,8 @@ impl Api {
     }
 
     async fn serve(&mut self, listener: TcpListener) {
-        let server = Server::builder(open(&self.dir).await)
-            .heartbeat(Duration::from_millis(200))
-            .goodbye_spread(Duration::from_millis(100))
-            .build()
-            .unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let served = tokio::spawn(async move {
-            let stopped = async { drop(stopped.await) };
-            server.serve(listener, stopped).await.unwrap();
-        });
-        self.running = Some((stop, served));
+        let store = open(&self.dir).await;
+        self.running = Some(serve(store, listener, Duration::from_millis(100)));
     }
 
     pub async fn stop(&mut self) {
@@ -63,9 +58,7 @@ impl Api {
     }
 
     pub async fn start_again(&mut self) {
-        let listener = hotread_testkit::listen_again(self.address);
-        let listener = TcpListener::from_std(listener).unwrap();
-        self.serve(listener).await;
+        self.serve(listen_again(self.address)).await;
     }
 
     pub async fn client(&self, token: Option<&str>) -> Client {
@@ -77,6 +70,109 @@ impl Api {
         }
         builder.build().unwrap()
     }
+}
+
+/// Two servers over one store, and so with the same epochs and positions.
+pub struct Pair {
+    pub addresses: Vec<SocketAddr>,
+    running: Vec<Option<Running>>,
+    store: Store,
+}
+
+impl Pair {
+    /// Starts both, with a table `t`.
+    pub async fn start() -> Self {
+        let store = Store::temporary().unwrap();
+        let table = TableName::new("t").unwrap();
+        store.create_table(&table, TableOptions::default()).unwrap();
+        let mut pair = Self {
+            addresses: Vec::new(),
+            running: Vec::new(),
+            store,
+        };
+        for at in 0..2 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            pair.addresses.push(listener.local_addr().unwrap());
+            pair.running.push(None);
+            pair.serve(at, listener);
+        }
+        pair
+    }
+
+    fn serve(&mut self, at: usize, listener: TcpListener) {
+        // Longer than any test: a client that waits for it hangs.
+        self.running[at] = Some(serve(self.store.clone(), listener, HANG));
+    }
+
+    /// Returns the addresses as a client takes them.
+    pub fn url(&self) -> String {
+        list(&self.addresses)
+    }
+
+    /// Returns the server with this address, as a client names it.
+    pub fn named(&self, name: &str) -> usize {
+        let mut names = self
+            .addresses
+            .iter()
+            .map(|address| format!("http://{address}"));
+        names.position(|other| other == name).unwrap()
+    }
+
+    /// Ends a server without a word.
+    pub async fn kill(&mut self, at: usize) {
+        let (_stop, served) = self.running[at].take().unwrap();
+        served.abort();
+        assert!(served.await.unwrap_err().is_cancelled());
+    }
+
+    /// Stops a server, which takes leave of its clients.
+    pub async fn stop(&mut self, at: usize) {
+        let (stop, served) = self.running[at].take().unwrap();
+        stop.send(()).unwrap();
+        served.await.unwrap();
+    }
+
+    pub fn start_again(&mut self, at: usize) {
+        self.serve(at, listen_again(self.addresses[at]));
+    }
+}
+
+/// Returns addresses as a client takes them.
+pub fn list(addresses: &[SocketAddr]) -> String {
+    let urls = addresses.iter().map(|address| format!("http://{address}"));
+    urls.collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the number of snapshots that a server has sent.
+pub async fn snapshots(server: SocketAddr) -> u64 {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let mut lines = answer.lines();
+    let count = lines.find_map(|line| line.strip_prefix("hotread_snapshots_total "));
+    let count = count.expect("a counter of snapshots");
+    count.trim().parse().unwrap()
+}
+
+fn listen_again(address: SocketAddr) -> TcpListener {
+    let listener = hotread_testkit::listen_again(address);
+    TcpListener::from_std(listener).unwrap()
+}
+
+fn serve(store: Store, listener: TcpListener, goodbye_spread: Duration) -> Running {
+    let server = Server::builder(store)
+        .heartbeat(Duration::from_millis(200))
+        .goodbye_spread(goodbye_spread)
+        .build()
+        .unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let served = tokio::spawn(async move {
+        let stopped = async { drop(stopped.await) };
+        server.serve(listener, stopped).await.unwrap();
+    });
+    (stop, served)
 }
 
 /// Opens the store, as soon as the previous server has closed it.

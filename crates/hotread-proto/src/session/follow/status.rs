@@ -69,6 +69,14 @@ impl<T: Target> Follow<T> {
         self.content.skipped.iter()
     }
 
+    /// Returns `true` if there is no connection because the server of the last one failed, so that the next
+    /// connection should be to another server, if there are several: the connection was lost or could not be
+    /// opened, or the server fell silent, violated the protocol, stopped, or reported a transient error.
+    #[must_use]
+    pub fn server_failed(&self) -> bool {
+        self.link.is_down() && self.link.server_failed
+    }
+
     /// Returns `true` while a session with the server is established.
     #[must_use]
     pub fn is_up(&self) -> bool {

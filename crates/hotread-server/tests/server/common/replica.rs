@@ -141,6 +141,7 @@ impl Replica {
             max_bytes: 1 << 30,
             waits_for_table: false,
             renews_token: false,
+            servers: 1,
             seed: 7,
         };
         Self {
