@@ -233,8 +233,9 @@ pub enum RowReason {
     Misquoted,
     /// A row has more or fewer fields than there are columns.
     #[error(
-        "the row has {found} fields where {expected} columns are named; quote fields that contain the delimiter, \
-         or allow flexible rows"
+        "the row has {found} field{} where {expected} columns are named; quote fields that contain the delimiter, \
+         or allow flexible rows",
+        if *.found == 1 { "" } else { "s" }
     )]
     Fields {
         /// The number of fields.
