@@ -33,7 +33,8 @@ pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Resu
     }
     let format = config.log_format;
     let set_filter = log::begin_serving(&config.log, format);
-    let address = config.listen;
+    let (address, tls) = (config.listen, config.tls()?);
+    let scheme = if tls.is_some() { "https" } else { "http" };
     session.or_file(config.db, config.passphrase_file);
     let mode = match config.create {
         true => Mode::Create,
@@ -55,16 +56,18 @@ pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Resu
         super::runtime(threads).context("the threads of the server could not be started")?;
     let served = runtime.block_on(async {
         let listener = listen(address).await?;
-        let server = Server::builder(store.clone())
-            .options(config.server)
-            .build()?;
+        let mut server = Server::builder(store.clone()).options(config.server);
+        if let Some(tls) = tls {
+            server = server.tls(tls);
+        }
+        let server = server.build()?;
         let reload = Reload {
             layers,
             given,
             set_filter,
             server: server.handle(),
         };
-        serve(session, &store, listener, server, reload, out).await
+        serve(session, &store, scheme, listener, server, reload, out).await
     });
     runtime.shutdown_timeout(LINGER);
     // Tasks that were aborted may still refer to the store.
@@ -110,6 +113,7 @@ fn print(session: &Session, layers: &Layers, out: &mut Out) -> Result<()> {
 async fn serve(
     session: &Session,
     store: &Store,
+    scheme: &str,
     listener: TcpListener,
     server: Server,
     reload: Reload,
@@ -129,7 +133,7 @@ async fn serve(
     // Installed before the first line on stdout, so that no signal that follows it is missed.
     let stop = exit::signalled([SignalKind::interrupt(), SignalKind::terminate()])?;
     let hangups = signal(SignalKind::hangup()).context("cannot wait for signals")?;
-    let url = format!("http://{address}");
+    let url = format!("{scheme}://{address}");
     let line = format!("serving {} at {url}", store.path().display());
     session.answer(&Serving { url }, &line, out)?;
     out.flush().context("cannot write to stdout")?;
@@ -159,7 +163,8 @@ fn with_commands(error: ServeError, db: &Path) -> anyhow::Error {
     };
     let db = db.display();
     let create = no_tokens.then(|| format!("`hotread token create ops --role admin --db {db}`"));
-    let allow = no_plaintext.then(|| "`--allow-plaintext`".to_owned());
+    let encrypt = "`--tls-cert FILE --tls-key FILE` or `--allow-plaintext`";
+    let allow = no_plaintext.then(|| encrypt.to_owned());
     let typed: Vec<_> = create.into_iter().chain(allow).collect();
     let message = format!("{error}. Type {}", typed.join(" and add "));
     Failure::new(error.code(), message).into()

@@ -14,4 +14,5 @@ mod server;
 mod table;
 mod threads;
 mod tls;
+mod tls_server;
 mod tutorial;

@@ -1,8 +1,8 @@
 //! The real server, over a store that is dropped with it.
 
 use super::HANG;
-use hotread_client::{Client, TableOptions};
-use hotread_server::Server;
+use hotread_client::{Client, TableName, TableOptions};
+use hotread_server::{Server, Tls};
 use hotread_store::Store;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,11 +16,13 @@ pub struct Api {
     pub address: SocketAddr,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     dir: TempDir,
+    tls: Option<Tls>,
 }
 
 impl Api {
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let s = if self.tls.is_some() { "s" } else { "" };
+        format!("http{s}://{}", self.address)
     }
 
     pub async fn start() -> Self {
@@ -28,6 +30,15 @@ impl Api {
     }
 
     pub async fn with_table(options: &TableOptions) -> Self {
+        Self::of(options, None).await
+    }
+
+    /// Starts a server that speaks TLS.
+    pub async fn secure(options: &TableOptions, tls: Tls) -> Self {
+        Self::of(options, Some(tls)).await
+    }
+
+    async fn of(options: &TableOptions, tls: Option<Tls>) -> Self {
         let dir = hotread_testkit::folder();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -35,15 +46,22 @@ impl Api {
             address,
             running: None,
             dir,
+            tls,
         };
+        let table = TableName::new("t").unwrap();
+        let store = open(&api.dir).await;
+        store.create_table(&table, options.clone()).unwrap();
+        drop(store);
         api.serve(listener).await;
-        let client = api.client(None).await;
-        client.create_table("t", options).await.unwrap();
         api
     }
 
     async fn serve(&mut self, listener: TcpListener) {
-        let server = Server::builder(open(&self.dir).await)
+        let mut builder = Server::builder(open(&self.dir).await);
+        if let Some(tls) = &self.tls {
+            builder = builder.tls(tls.clone());
+        }
+        let server = builder
             .heartbeat(Duration::from_millis(200))
             .goodbye_spread(Duration::from_millis(100))
             .build()
@@ -69,7 +87,7 @@ impl Api {
     }
 
     pub async fn client(&self, token: Option<&str>) -> Client {
-        let url = format!("http://{}", self.address);
+        let url = self.url();
         let often = Duration::from_millis(50);
         let mut builder = Client::builder(&url).name("test").ping_every(often);
         if let Some(token) = token {
