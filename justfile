@@ -64,6 +64,11 @@ interop:
 dist:
     cargo build --profile dist -p hotread-cli --locked
 
+# A private authority with certificates of a server on this machine and of a client, for trying out TLS
+certificates folder="target/tls" client="me":
+    mkdir -p {{ folder }}
+    docs/guide/deploy/hotread-certificates {{ folder }} "$(hostname)" {{ client }}
+
 # The crates as they would be published, each built from its package
 package:
     cargo package --workspace --exclude hotread-bench --exclude hotread-faultfs --exclude hotread-testkit

@@ -54,10 +54,10 @@ impl Host {
         self.name == "localhost" || address().is_ok_and(|it| it.to_canonical().is_loopback())
     }
 
-    /// Returns `true` if `asked` is allowed. An entry without a port allows any port.
-    fn allows(&self, asked: &Self) -> bool {
-        const HTTP: u16 = 80;
-        let asked_port = asked.port.unwrap_or(HTTP);
+    /// Returns `true` if `asked` is allowed, whose port without a number is that of its scheme. An entry
+    /// without a port allows any port.
+    fn allows(&self, asked: &Self, port_of_scheme: u16) -> bool {
+        let asked_port = asked.port.unwrap_or(port_of_scheme);
         self.name == asked.name && self.port.is_none_or(|port| port == asked_port)
     }
 }
@@ -73,6 +73,10 @@ pub(crate) fn is_origin(text: &str) -> bool {
         && !host.bytes().any(|b| b.is_ascii_uppercase())
         && Host::parse(host).is_some()
 }
+
+/// Ports that a `Host` leaves out.
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 
 /// Check of a request's `Host`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,12 +94,15 @@ pub(crate) enum Hosts {
 pub(crate) struct Allowed {
     hosts: Vec<Host>,
     origins: Vec<String>,
+    /// Port of a `Host` without one.
+    port: u16,
 }
 
 impl Allowed {
-    /// Creates the lists from options that were checked.
-    pub(crate) fn new(hosts: &[String], origins: &[String]) -> Self {
+    /// Creates the lists from options that were checked, for a server with or without TLS.
+    pub(crate) fn new(hosts: &[String], origins: &[String], has_tls: bool) -> Self {
         Self {
+            port: if has_tls { HTTPS_PORT } else { HTTP_PORT },
             hosts: hosts.iter().filter_map(|host| Host::parse(host)).collect(),
             origins: origins.to_vec(),
         }
@@ -121,7 +128,11 @@ impl Allowed {
         let target = request.uri.authority().map(|target| target.as_str());
         let is_allowed = |text: &str| {
             Host::parse(text).is_some_and(|host| {
-                host.is_loopback() || self.hosts.iter().any(|allowed| allowed.allows(&host))
+                host.is_loopback()
+                    || self
+                        .hosts
+                        .iter()
+                        .any(|allowed| allowed.allows(&host, self.port))
             })
         };
         if is_allowed(asked) && target.is_none_or(is_allowed) {
@@ -211,7 +222,7 @@ mod tests {
     fn allowed(hosts: &[&str], origins: &[&str]) -> Allowed {
         let strings =
             |texts: &[&str]| -> Vec<_> { texts.iter().map(|&it| it.to_owned()).collect() };
-        Allowed::new(&strings(hosts), &strings(origins))
+        Allowed::new(&strings(hosts), &strings(origins), false)
     }
 
     fn parts(version: Version, target: &str, headers: &[(&str, &str)]) -> Parts {

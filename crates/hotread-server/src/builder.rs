@@ -3,7 +3,9 @@
 use crate::Server;
 use crate::clock::millis;
 use crate::options::{Options, OptionsError};
+use crate::tls::{Current, Tls};
 use hotread_store::Store;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Builder of a [`Server`]: its options, one method for each of the common ones.
@@ -12,6 +14,7 @@ use std::time::Duration;
 pub struct ServerBuilder {
     store: Store,
     options: Options,
+    tls: Option<Tls>,
 }
 
 impl ServerBuilder {
@@ -19,7 +22,14 @@ impl ServerBuilder {
         Self {
             store,
             options: Options::default(),
+            tls: None,
         }
+    }
+
+    /// Serves TLS, and nothing else, with the certificate in these files. Default: no encryption.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
     }
 
     /// Sets all options at once, for example as read from a file.
@@ -85,12 +95,14 @@ impl ServerBuilder {
     /// Returns a server, which does nothing until [`Server::serve`].
     ///
     /// # Errors
-    /// If an option is out of range, see [`Options::check`], or the store is read-only.
+    /// If an option is out of range, see [`Options::check`], the store is read-only, or a file of [`Tls`]
+    /// cannot be used.
     pub fn build(self) -> Result<Server, OptionsError> {
         self.options.check()?;
         if self.store.is_read_only() {
             return Err(OptionsError::ReadOnlyStore);
         }
-        Ok(Server::new(self.store, self.options))
+        let tls = self.tls.map(Current::new).transpose()?;
+        Ok(Server::new(self.store, self.options, tls.map(Arc::new)))
     }
 }

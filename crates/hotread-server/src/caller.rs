@@ -30,26 +30,50 @@ impl Who {
     }
 }
 
+/// The other end of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// Actor that its certificate names.
+    pub(crate) certified: Option<Actor>,
+}
+
 /// The caller of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) peer: SocketAddr,
+    /// Actor that the certificate of its connection names, which gives no rights.
+    certified: Option<Actor>,
     /// Token of the caller. `None`: a program of this machine, which may do everything while the store has
     /// no tokens; or an unknown caller of an open route.
     pub(crate) token: Option<Arc<TokenInfo>>,
 }
 
 impl Caller {
-    /// Returns the token's name, for logs and lists.
+    pub(crate) fn new(peer: Peer, token: Option<Arc<TokenInfo>>) -> Self {
+        Self {
+            peer: peer.address,
+            certified: peer.certified,
+            token,
+        }
+    }
+
+    /// Returns the name of the token, or else that of the certificate, for logs and lists.
     pub(crate) fn name(&self) -> &str {
-        self.token.as_ref().map_or("anonymous", |token| &token.name)
+        let certified = self.certified.as_ref().map(Actor::as_str);
+        let token = self.token.as_ref().map(|token| &*token.name);
+        token.or(certified).unwrap_or("anonymous")
     }
 
     /// Returns the actor of the caller's writes: the token's name, regardless of the request. Without
-    /// tokens there is no actor, because any program of this machine may be the caller.
+    /// a token it is that of the certificate; with neither there is none, because any program of this
+    /// machine may be the caller.
     pub(crate) fn actor(&self) -> Option<Actor> {
-        // The names of tokens are valid actors.
-        Actor::new(&self.token.as_ref()?.name).ok()
+        match &self.token {
+            // The names of tokens are valid actors.
+            Some(token) => Actor::new(&token.name).ok(),
+            None => self.certified.clone(),
+        }
     }
 
     /// Returns `true` if the caller has this role on any table.

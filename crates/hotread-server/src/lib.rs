@@ -18,7 +18,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | Memory | some 20 KiB for an idle connection; for requests, answers, streams and sessions together at most [`Options::max_buffered_bytes`], half of it for one caller |
+//! | Memory | some 20 KiB for an idle connection, 30 KiB with TLS; for requests, answers, streams and sessions together at most [`Options::max_buffered_bytes`], half of it for one caller |
 //! | Clients that are behind | at most 32 at a time load a table, and at most 16 hold a piece of its history, of a MiB or one change; the others wait for a permit. A quarter of these is for one caller |
 //! | Blocking calls | at most 16 at a time: 6 of one caller, 6 for one table, 4 of one caller for one table. Reads take at most [`Options::max_read_ms`]. All end with their caller, and with the server |
 //! | Threads | those of the caller's tokio runtime; some 24 of its threads for blocking calls, of which one is kept. If the system refuses further threads, calls wait for the existing ones |
@@ -30,9 +30,10 @@
 //! Without tokens in the store, only programs on this machine have access, to everything, and requests
 //! forwarded by a proxy are refused. With tokens, each caller needs one, in `Authorization: Bearer`. A
 //! server that had tokens remains closed when the last one is revoked. `/healthz` and `/readyz` reveal
-//! nothing, and answer every request. Beyond loopback the server listens only if there are tokens and
-//! plaintext is allowed. Web pages are kept out by `Origin` and, while there are no tokens, by `Host`;
-//! those of [`Options::allowed_origins`] may use the server, and read its answers (CORS).
+//! nothing, and answer every request. Beyond loopback the server listens only if there are tokens, and it
+//! speaks TLS ([`ServerBuilder::tls`]) or plaintext is allowed. Web pages are kept out by `Origin` and,
+//! while there are no tokens, by `Host`; those of [`Options::allowed_origins`] may use the server, and read
+//! its answers (CORS).
 //!
 //! One table has every route with its requirements; `docs/wire.md` specifies the formats, and
 //! `/v1/openapi.json` describes the HTTP interface.
@@ -61,6 +62,7 @@ mod serve;
 mod socket;
 mod state;
 mod sync;
+mod tls;
 mod work;
 
 pub use builder::ServerBuilder;
@@ -69,16 +71,18 @@ pub use hotread_store::Store;
 pub use openapi::openapi;
 pub use options::{OptionInfo, Options, OptionsError, Reloaded};
 pub use serve::ServeError;
+pub use tls::{Tls, TlsError};
 
 use metrics::Metrics;
 use state::{AppState, Drain};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tls::Current;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-/// Handle that changes the options of a running server.
+/// Handle that changes the options and the certificate of a running server.
 ///
 /// A handle keeps the store open, as the server does.
 #[derive(Clone)]
@@ -101,6 +105,15 @@ impl ServerHandle {
     pub fn reload(&self, options: Options) -> Result<Reloaded, OptionsError> {
         options.check()?;
         self.0.reload(options)
+    }
+
+    /// Reads the files of [`Tls`] again, on this thread, also if they seem unchanged. New connections get
+    /// their certificate; existing ones continue. Does nothing on a server without TLS.
+    ///
+    /// # Errors
+    /// If the files cannot be used, or the certificate is not valid at this time; then the one in use stays.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.0.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
     }
 }
 
@@ -125,13 +138,13 @@ impl Server {
         ServerBuilder::new(store)
     }
 
-    fn new(store: Store, mut options: Options) -> Self {
+    fn new(store: Store, mut options: Options, tls: Option<Arc<Current>>) -> Self {
         options.max_connections = files::fitting(options.max_connections);
         let stop = watch::Sender::new(None);
         let routes = http::route::ROUTES.iter();
         let metrics = Metrics::new(routes.map(|route| (route.method.as_str(), route.path)));
         let (description, stopped) = (openapi().into(), stop.subscribe());
-        let state = AppState::new(store, options, description, metrics, stopped);
+        let state = AppState::new(store, options, tls, description, metrics, stopped);
         let state = Arc::new(state);
         Self { state, stop }
     }
@@ -158,7 +171,7 @@ impl Server {
     /// connections are closed immediately.
     ///
     /// # Errors
-    /// If the listener can be reached from other machines without tokens, or without
+    /// If the listener can be reached from other machines without tokens, or with neither TLS nor
     /// [`Options::allow_plaintext`]; or if it is not bound.
     pub async fn serve(
         self,

@@ -22,6 +22,8 @@ pub(crate) enum Line {
     Stream(Code),
     /// A value that a client refuses.
     Nack,
+    /// A TLS handshake that failed.
+    Handshake,
 }
 
 /// Recent lines of each kind. There are as many kinds as codes.

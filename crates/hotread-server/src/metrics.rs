@@ -32,6 +32,7 @@ macro_rules! metrics {
 metrics! {
     connections: "accepted_connections", "Connections accepted";
     refused_connections: "refused_connections", "Connections refused because there were too many";
+    failed_handshakes: "failed_handshakes", "TLS handshakes that failed, those of peers without TLS included";
     rate_limited: "rate_limited", "Requests refused because they were too frequent";
     event_streams: "accepted_event_streams", "Streams of events begun";
     events_sent: "events", "Events sent on streams";

@@ -1,6 +1,7 @@
 //! Options of a server, with their defaults and their checks.
 
 use crate::access::{Host, is_origin};
+use crate::tls::TlsError;
 use hotread_proto::Code;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -138,7 +139,7 @@ options! {
     /// `https://host:port`. Only these get CORS headers.
     allowed_origins: Vec<String> = Vec::new(), reloads: true;
     /// Allows unencrypted connections from other machines. Tokens are required as well then, and can be
-    /// read in transit.
+    /// read in transit. A server with TLS needs no permission, and accepts no unencrypted connection.
     allow_plaintext: bool = false, reloads: false;
     /// Interval at which a silent session or stream of events shows that it is alive. Clients treat three
     /// missed ones as a lost connection. Sessions keep the interval that they began with.
@@ -185,7 +186,7 @@ options! {
     goodbye_spread_ms: u64 = 2_000, reloads: true, range: 0 => MAX_MS;
 }
 
-/// Reason no server can be created: an option, or the store.
+/// Reason no server can be created: an option, the store, or the files of TLS.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptionsError {
@@ -209,6 +210,9 @@ pub enum OptionsError {
     /// The store is read-only, and knows neither its tokens nor its changes.
     #[error("the store was opened read-only, and cannot be served; open it for writing")]
     ReadOnlyStore,
+    /// A file of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The number is below the minimum.
     #[error("{name} is {given}; give at least {min}")]
     TooSmall {
@@ -232,14 +236,14 @@ pub enum OptionsError {
 }
 
 impl OptionsError {
-    /// Returns the name of the wrong option; `None`: the store is wrong.
+    /// Returns the name of the wrong option; `None`: the store or a file of TLS is wrong.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
         match self {
             Self::Host { .. } => Some("allowed_hosts"),
             Self::Origin { .. } => Some("allowed_origins"),
             Self::TooSmall { name, .. } | Self::TooLarge { name, .. } => Some(name),
-            Self::ReadOnlyStore => None,
+            Self::ReadOnlyStore | Self::Tls(_) => None,
         }
     }
 
@@ -248,6 +252,7 @@ impl OptionsError {
     pub fn code(&self) -> Code {
         match self {
             Self::ReadOnlyStore => Code::ReadOnly,
+            Self::Tls(error) => error.code(),
             _ => Code::BadConfig,
         }
     }

@@ -1,7 +1,7 @@
 //! Listening: connections are accepted, within the limits, and closed when the server stops.
 
 use crate::access::is_loopback;
-use crate::caller::Who;
+use crate::caller::{Peer, Who};
 use crate::clock;
 use crate::error::Failure;
 use crate::http::{self, answer};
@@ -10,6 +10,7 @@ use crate::metrics::count;
 use crate::options::Options;
 use crate::socket::Socket;
 use crate::state::{AppState, Drain, stopping};
+use crate::tls::{self, Stream};
 use crate::work;
 use axum::Router;
 use axum::body::Body;
@@ -25,7 +26,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -58,7 +59,8 @@ pub enum ServeError {
         address: SocketAddr,
         /// `true` if the store has no tokens.
         no_tokens: bool,
-        /// `true` if [`Options::allow_plaintext`](crate::Options::allow_plaintext) is not set.
+        /// `true` if there is no [`Tls`](crate::Tls), and
+        /// [`Options::allow_plaintext`](crate::Options::allow_plaintext) is not set.
         no_plaintext: bool,
     },
     /// The listener cannot be used.
@@ -70,11 +72,14 @@ pub enum ServeError {
 fn missing(no_tokens: bool, no_plaintext: bool) -> &'static str {
     match (no_tokens, no_plaintext) {
         (true, true) => {
-            "two things are missing, an admin token and encryption: create the token, and allow \
-             plaintext if you trust the network"
+            "two things are missing, an admin token and encryption: create the token, and give the \
+             server a certificate, or allow plaintext if you trust the network"
         }
         (true, false) => "an admin token is missing: create one",
-        (false, _) => "encryption is missing: allow plaintext if you trust the network",
+        (false, _) => {
+            "encryption is missing: give the server a certificate, or allow plaintext if you trust the \
+             network"
+        }
     }
 }
 
@@ -98,7 +103,7 @@ pub(crate) async fn serve(
     lengthen_queue(&listener, state.settings().options.max_connections)
         .map_err(ServeError::Listener)?;
     announce(&state, address);
-    tracing::info!(%address, "listening");
+    tracing::info!(%address, tls = state.tls.is_some(), "listening");
     if state.is_open() {
         tracing::warn!(
             "there are no tokens: every program on this machine may do everything; create one \
@@ -115,6 +120,9 @@ pub(crate) async fn serve(
     let giving = state.clone();
     connections.spawn(async move { giving.budgets.give_back().await });
     connections.spawn(work::keep_a_thread());
+    if let Some(tls) = &state.tls {
+        connections.spawn(tls.clone().watch());
+    }
     let mut shutdown = pin!(shutdown);
     let mut failing = false;
     loop {
@@ -127,14 +135,15 @@ pub(crate) async fn serve(
                     if !std::mem::replace(&mut failing, true) {
                         tracing::error!("requests are not served: the clock shows no year from 1970 to 9999");
                     }
-                    refuse(stream, clock::failure(), &refusals);
+                    refuse(&state, stream, clock::failure(), &refusals);
                 }
                 Ok((stream, peer)) => {
                     failing = false;
                     let Some(turn) = state.places.try_next(Who::peer(peer), None) else {
                         count(&state.metrics.refused_connections);
                         let message = "the server has too many connections; try again later";
-                        refuse(stream, Failure::new(Code::TooManyConnections, message), &refusals);
+                        let failure = Failure::new(Code::TooManyConnections, message);
+                        refuse(&state, stream, failure, &refusals);
                         continue;
                     };
                     count(&state.metrics.connections);
@@ -164,7 +173,7 @@ pub(crate) fn check_address(state: &AppState, address: SocketAddr) -> Result<(),
     let settings = state.settings();
     settings
         .options
-        .check_address(address, state.store.has_tokens())
+        .check_address(address, state.store.has_tokens(), state.tls.is_some())
 }
 
 impl Options {
@@ -174,8 +183,13 @@ impl Options {
     ///
     /// # Errors
     /// [`ServeError::OtherMachines`].
-    pub fn check_address(&self, address: SocketAddr, has_tokens: bool) -> Result<(), ServeError> {
-        let (no_tokens, no_plaintext) = (!has_tokens, !self.allow_plaintext);
+    pub fn check_address(
+        &self,
+        address: SocketAddr,
+        has_tokens: bool,
+        has_tls: bool,
+    ) -> Result<(), ServeError> {
+        let (no_tokens, no_plaintext) = (!has_tokens, !(has_tls || self.allow_plaintext));
         if is_loopback(address) || !(no_tokens || no_plaintext) {
             return Ok(());
         }
@@ -204,7 +218,8 @@ fn announce(state: &AppState, address: SocketAddr) {
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let url = format!("http://{}", SocketAddr::new(ip, address.port()));
+    let scheme = if state.tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", SocketAddr::new(ip, address.port()));
     if let Err(error) = state.store.announce(&url) {
         tracing::warn!(%error, "the address could not be written to the lock file");
     }
@@ -221,9 +236,19 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 
 async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: SocketAddr) {
     let wire = socket.wire();
+    let (stream, certified) = match &state.tls {
+        None => (Stream::Plain(socket), None),
+        // In a box, so that a connection without TLS has no room for a handshake.
+        Some(current) => match Box::pin(tls::accept(&state, current, socket, peer)).await {
+            Some(accepted) => accepted,
+            None => return,
+        },
+    };
+    let address = peer;
+    let peer = Peer { address, certified };
     let service = service_fn(|request: Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(peer.clone());
         request.extensions_mut().insert(wire.clone());
         router.clone().oneshot(request)
     });
@@ -233,7 +258,7 @@ async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: 
             state.settings().options.head_timeout_ms,
         ))
         .max_buf_size(MAX_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(socket), service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let mut shutdown = state.shutdown.clone();
@@ -246,26 +271,47 @@ async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: 
     };
     if let Err(error) = ended {
         // Peers vanish; their work was logged with their request.
-        tracing::debug!(%peer, %error, "a connection ended with an error");
+        tracing::debug!(peer = %address, %error, "a connection ended with an error");
     }
 }
 
 /// Tells a connection why it is not served, if that takes no time.
-fn refuse(mut stream: TcpStream, failure: Failure, refusals: &Arc<Semaphore>) {
+fn refuse(state: &AppState, mut stream: TcpStream, failure: Failure, refusals: &Arc<Semaphore>) {
     let Ok(turn) = refusals.clone().try_acquire_owned() else {
         return;
     };
+    let current = state.tls.clone();
     tokio::spawn(async move {
         let _turn = turn;
+        let answer = answer::raw(&failure);
         let tell = async {
-            stream.write_all(&answer::raw(&failure)).await?;
-            stream.shutdown().await?;
-            let mut rest = stream.take(REFUSAL_BYTES);
-            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+            match current {
+                None => say_last(&mut stream, &answer).await,
+                Some(current) => {
+                    if let Ok(mut stream) = tls::accept_any(&current, stream).await {
+                        say_last(&mut stream, &answer).await;
+                    }
+                }
+            }
         };
-        // After a timeout or an error the connection is closed all the same.
+        // After a timeout the connection is closed all the same.
         let _ = timeout(REFUSAL_PATIENCE, tell).await;
     });
+}
+
+/// Sends the last bytes of a connection, and gives the peer a moment to read them.
+pub(crate) async fn say_last<S>(stream: &mut S, bytes: &[u8])
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let say = async {
+        stream.write_all(bytes).await?;
+        stream.shutdown().await?;
+        let mut rest = stream.take(REFUSAL_BYTES);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // After a timeout or an error the connection is closed all the same.
+    let _ = timeout(REFUSAL_PATIENCE, say).await;
 }
 
 /// Lets running work finish, for a while.

@@ -149,6 +149,14 @@ impl Socket {
         self.wire.clone()
     }
 
+    /// Waits for the first byte of the peer, without taking it from the connection; `None`: the peer closed
+    /// the connection.
+    pub(crate) async fn first_byte(&self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        let came = self.stream.peek(&mut byte).await?;
+        Ok((came > 0).then_some(byte[0]))
+    }
+
     /// Discards received bytes, until the peer closes, falls silent, or has sent enough.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self {

@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::options::{Options, OptionsError, Reloaded};
 use crate::rate::Limiter;
 use crate::registry::Registry;
+use crate::tls::Current;
 use crate::work::{Turns, Unit};
 use bytes::Bytes;
 use dashmap::DashSet;
@@ -46,8 +47,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    fn new(options: Options) -> Self {
-        let allowed = Allowed::new(&options.allowed_hosts, &options.allowed_origins);
+    fn new(options: Options, has_tls: bool) -> Self {
+        let allowed = Allowed::new(&options.allowed_hosts, &options.allowed_origins, has_tls);
         Self { options, allowed }
     }
 }
@@ -56,6 +57,8 @@ impl Settings {
 pub(crate) struct AppState {
     pub(crate) store: Store,
     settings: RwLock<Arc<Settings>>,
+    /// Certificate in use; `None`: without TLS.
+    pub(crate) tls: Option<Arc<Current>>,
     /// Body of `/v1/openapi.json`.
     pub(crate) description: Bytes,
     pub(crate) metrics: Metrics,
@@ -103,6 +106,7 @@ impl AppState {
     pub(crate) fn new(
         store: Store,
         options: Options,
+        tls: Option<Arc<Current>>,
         description: Bytes,
         metrics: Metrics,
         shutdown: watch::Receiver<Drain>,
@@ -131,7 +135,8 @@ impl AppState {
             lines: Lines::default(),
             warm: DashSet::new(),
             store,
-            settings: RwLock::new(Arc::new(Settings::new(options))),
+            settings: RwLock::new(Arc::new(Settings::new(options, tls.is_some()))),
+            tls,
         }
     }
 
@@ -152,7 +157,7 @@ impl AppState {
         let reloaded = options.reload(&new)?;
         self.limiter
             .set(options.rate_per_second, options.rate_burst);
-        *settings = Arc::new(Settings::new(options));
+        *settings = Arc::new(Settings::new(options, self.tls.is_some()));
         Ok(reloaded)
     }
 

@@ -133,7 +133,7 @@ mod tests {
         let store = Store::open(dir.path().join("test.db")).unwrap();
         let (_stop, stopped) = watch::channel(None);
         let (options, metrics) = (Options::default(), Metrics::default());
-        let state = AppState::new(store, options, Bytes::new(), metrics, stopped);
+        let state = AppState::new(store, options, None, Bytes::new(), metrics, stopped);
         (dir, Arc::new(state))
     }
 

@@ -24,14 +24,16 @@ that of --config, or hotread.toml in this folder; paths in it are relative to it
 
 On SIGHUP the server reads the file again: the log, limits, times, hosts and origins change without an
 interruption. Settings that need a restart are named in the log, and a file with a mistake changes nothing.
+The files of --tls-cert, --tls-key and --tls-client-ca are read again as well, and whenever they change.
 
 Without tokens every program on this machine may do everything, and requests that a proxy forwards
-are refused. Other machines need tokens and --allow-plaintext, or a proxy that encrypts. SIGINT and
+are refused. Other machines need tokens, and TLS, --allow-plaintext or a proxy that encrypts. SIGINT and
 SIGTERM stop the server: work under way is finished, and clients are told when to come back.
 
 Examples:
   hotread serve --db app.db
   hotread serve --config hotread.toml --log-format json
+  hotread serve --db app.db --listen 0.0.0.0:7400 --tls-cert server.pem --tls-key server.key
   hotread serve --print-config > hotread.toml
   # any free port; the first line on stdout says which
   hotread serve --db app.db --listen 127.0.0.1:0";

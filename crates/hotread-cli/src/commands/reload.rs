@@ -1,4 +1,4 @@
-//! Reloading the settings of a running server on SIGHUP.
+//! Reloading the settings and the certificate of a running server on SIGHUP.
 
 use crate::config::{Given, Layers, file};
 use crate::exit;
@@ -31,9 +31,20 @@ impl Reload {
                 let message = exit::body(&error).message;
                 tracing::error!("the settings stay as they were: {message}");
             }
+            if let Err(error) = self.reload_tls().await {
+                let message = exit::body(&error).message;
+                tracing::error!("the certificate stays as it was: {message}");
+            }
         }
         // No further signal can arrive.
         std::future::pending().await
+    }
+
+    /// Reads the files of TLS again, which the settings name since the start.
+    async fn reload_tls(&self) -> Result<()> {
+        let server = self.server.clone();
+        let read = tokio::task::spawn_blocking(move || server.reload_tls()).await;
+        Ok(read.context("the files could not be read")??)
     }
 
     async fn reload(&mut self) -> Result<()> {

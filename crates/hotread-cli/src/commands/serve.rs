@@ -32,6 +32,8 @@ pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Resu
         return print(session, &layers, out);
     }
     let set_filter = log::begin_serving(&config.log, config.log_format);
+    let tls = config.tls()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     session.or_file(config.db.clone(), config.passphrase_file.clone());
     // A database is created last, so that a refusal leaves none behind.
     let db = session.db()?;
@@ -48,7 +50,8 @@ pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Resu
         let store = match existing {
             Some(store) => store,
             None => {
-                let allowed = config.server.check_address(address(&listener)?, false);
+                let at = address(&listener)?;
+                let allowed = config.server.check_address(at, false, tls.is_some());
                 allowed.map_err(|error| with_commands(error, db))?;
                 open(session, &config)?
             }
@@ -56,16 +59,18 @@ pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Resu
         anyhow::Ok((listener, store))
     })?;
     let served = runtime.block_on(async {
-        let server = Server::builder(store.clone())
-            .options(config.server)
-            .build()?;
+        let mut server = Server::builder(store.clone()).options(config.server);
+        if let Some(tls) = tls {
+            server = server.tls(tls);
+        }
+        let server = server.build()?;
         let reload = Reload {
             layers,
             given,
             set_filter,
             server: server.handle(),
         };
-        serve(session, &store, listener, server, reload, out).await
+        serve(session, &store, scheme, listener, server, reload, out).await
     });
     runtime.shutdown_timeout(LINGER);
     // Tasks that were aborted may still refer to the store.
@@ -130,6 +135,7 @@ fn print(session: &Session, layers: &Layers, out: &mut Out) -> Result<()> {
 async fn serve(
     session: &Session,
     store: &Store,
+    scheme: &str,
     listener: TcpListener,
     server: Server,
     reload: Reload,
@@ -147,7 +153,7 @@ async fn serve(
     // Installed before the first line on stdout, so that no signal that follows it is missed.
     let stop = exit::signalled([SignalKind::interrupt(), SignalKind::terminate()])?;
     let hangups = signal(SignalKind::hangup()).context("cannot wait for signals")?;
-    let url = format!("http://{address}");
+    let url = format!("{scheme}://{address}");
     let line = format!("serving {} at {url}", store.path().display());
     session.answer(&Serving { url }, &line, out)?;
     out.flush().context("cannot write to stdout")?;
@@ -177,7 +183,8 @@ fn with_commands(error: ServeError, db: &Path) -> anyhow::Error {
     };
     let db = db.display();
     let create = no_tokens.then(|| format!("`hotread token create ops --role admin --db {db}`"));
-    let allow = no_plaintext.then(|| "`--allow-plaintext`".to_owned());
+    let encrypt = "`--tls-cert FILE --tls-key FILE` or `--allow-plaintext`";
+    let allow = no_plaintext.then(|| encrypt.to_owned());
     let typed: Vec<_> = create.into_iter().chain(allow).collect();
     let message = format!("{error}. Type {}", typed.join(" and add "));
     Failure::new(error.code(), message).into()

@@ -11,7 +11,7 @@ use crate::output::escape;
 use anyhow::Result;
 use file::Problem;
 use hotread_proto::Code;
-use hotread_server::Options;
+use hotread_server::{Options, Tls};
 use hotread_store::Synchronous;
 use serde::Deserialize;
 use setting::{SERVER, SETTINGS, Set};
@@ -28,10 +28,42 @@ pub(crate) struct Config {
     pub(crate) create: bool,
     pub(crate) passphrase_file: Option<PathBuf>,
     pub(crate) listen: SocketAddr,
+    pub(crate) tls_cert: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) tls_client_ca: Option<PathBuf>,
     pub(crate) synchronous: Synchronous,
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
     pub(crate) server: Options,
+}
+
+impl Config {
+    /// Returns the files of TLS, if there are some.
+    ///
+    /// # Errors
+    /// If one is missing without which the others have no effect.
+    pub(crate) fn tls(&self) -> Result<Option<Tls>, Failure> {
+        let missing = match (&self.tls_cert, &self.tls_key, &self.tls_client_ca) {
+            (None, None, None) => return Ok(None),
+            (Some(certificate), Some(key), client_ca) => {
+                let tls = Tls::from_files(certificate, key);
+                return Ok(Some(match client_ca {
+                    Some(path) => tls.client_ca(path),
+                    None => tls,
+                }));
+            }
+            (Some(_), None, _) => {
+                "tls_cert is given without tls_key; give the file of its private key"
+            }
+            (None, Some(_), _) => {
+                "tls_key is given without tls_cert; give the file of its certificate"
+            }
+            (None, None, Some(_)) => {
+                "tls_client_ca is given without tls_cert and tls_key; give the server's certificate and its key"
+            }
+        };
+        Err(Failure::new(Code::BadConfig, missing))
+    }
 }
 
 /// The effective settings, each with its source.
@@ -58,7 +90,7 @@ impl Layers {
             // Paths in the file are relative to it, not to the working directory.
             let folder = path.parent().unwrap_or(Path::new(""));
             for (setting, value, line) in settings {
-                let value = match (&value, setting.is_global()) {
+                let value = match (&value, setting.is_path()) {
                     (Value::String(path), true) => {
                         folder.join(path).to_string_lossy().as_ref().into()
                     }
@@ -94,6 +126,7 @@ impl Layers {
         let config = table.try_into::<Config>();
         let config = config.map_err(|error| Failure::new(Code::BadConfig, error.message()))?;
         config.server.check()?;
+        config.tls()?;
         Ok(config)
     }
 
@@ -143,7 +176,7 @@ impl Layers {
             Some((value, source)) => {
                 let origin = self.origin(setting, source);
                 let value = match value {
-                    Value::String(path) if setting.is_global() => absolute(Path::new(path)).into(),
+                    Value::String(path) if setting.is_path() => absolute(Path::new(path)).into(),
                     value => value.clone(),
                 };
                 (setting, Some(value), origin)

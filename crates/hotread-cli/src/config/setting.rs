@@ -13,6 +13,9 @@ use tracing_subscriber::EnvFilter;
 /// The table of the file that holds the options of [`hotread_server`].
 pub(crate) const SERVER: &str = "server";
 
+/// Settings whose flags are options for all commands.
+const GLOBAL: [&str; 2] = ["db", "passphrase_file"];
+
 /// A setting.
 #[derive(Debug)]
 pub(crate) struct Setting {
@@ -33,8 +36,7 @@ pub(crate) struct Setting {
 /// Type of a setting's value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
-    /// A path; in a file, relative to the folder of the file. Its flag is one of the options for all
-    /// commands.
+    /// A path; in a file, relative to the folder of the file.
     Path,
     /// An address with a port.
     Address,
@@ -82,7 +84,31 @@ pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
             Kind::Address,
             Some("127.0.0.1:7400".into()),
             "Address and port to listen at; port 0 is any free one. Addresses that other machines can \
-             reach require tokens, and encryption or `server.allow_plaintext`.",
+             reach require tokens, and a certificate or `server.allow_plaintext`.",
+        ),
+        own(
+            "tls_cert",
+            "tls-cert",
+            Kind::Path,
+            None,
+            "Certificate of the server, in PEM, followed by those of its issuers. With it, the server speaks \
+             TLS, and nothing else. A new file is read again by itself, and on SIGHUP, and used for new \
+             connections.",
+        ),
+        own(
+            "tls_key",
+            "tls-key",
+            Kind::Path,
+            None,
+            "Private key of the certificate, in PEM, without a passphrase. Read again together with it.",
+        ),
+        own(
+            "tls_client_ca",
+            "tls-client-ca",
+            Kind::Path,
+            None,
+            "Authorities, in PEM, of which clients need a certificate. Its common name is the actor of writes \
+             without a token; it gives no rights.",
         ),
         own(
             "synchronous",
@@ -234,7 +260,12 @@ impl Setting {
 
     /// Returns `true` if its flag is one of the options for all commands, in
     /// [`Global`](crate::args::Global).
-    pub(crate) fn is_global(&self) -> bool {
+    fn is_global(&self) -> bool {
+        GLOBAL.contains(&&*self.key)
+    }
+
+    /// Returns `true` if its value is a path.
+    pub(crate) fn is_path(&self) -> bool {
         matches!(self.kind, Kind::Path)
     }
 
@@ -285,6 +316,7 @@ impl Setting {
             Kind::List => arg
                 .action(ArgAction::Append)
                 .value_hint(ValueHint::Hostname),
+            Kind::Path => arg.value_hint(ValueHint::FilePath),
             Kind::Switch if is_on => arg.action(ArgAction::SetFalse),
             Kind::Switch => arg.action(ArgAction::SetTrue),
             Kind::Number(_) => arg.help_heading(LIMITS),

@@ -15,6 +15,7 @@ mod import_stops;
 mod lists;
 mod records;
 mod serve;
+mod serve_tls;
 mod serving;
 mod status;
 mod tables;

@@ -90,6 +90,10 @@ impl ClientBuilder {
     /// `https` or `wss`: one or more certificates in PEM. They replace the system's authorities, which are used
     /// by default.
     ///
+    /// This file, and those of [`tls_identity`](Self::tls_identity), have at most 1 MiB each. They are read when the
+    /// client is built, and again for the next connection after they have changed. If they cannot be used then,
+    /// a warning is logged, and what was read before stays in use.
+    ///
     /// The server's certificate is always verified: its issuer, its validity, and that it has the name or the IP
     /// address of the client's address. [`TlsError`](crate::TlsError) lists what can be wrong.
     pub fn tls_ca(mut self, path: impl Into<PathBuf>) -> Self {

@@ -15,4 +15,5 @@ mod servers;
 mod table;
 mod threads;
 mod tls;
+mod tls_server;
 mod tutorial;

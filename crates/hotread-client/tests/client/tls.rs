@@ -343,3 +343,27 @@ async fn files_that_cannot_be_used_are_named_when_the_client_is_built() {
     let named = Client::builder("https://a..b").tls_ca(&pki.ca).build();
     assert!(matches!(named, Err(Error::BadUrl(_))), "{named:?}");
 }
+
+#[tokio::test]
+async fn files_that_have_changed_are_read_for_the_next_connection() {
+    let (api, pki, next) = (Api::start().await, Pki::new(), Authority::new());
+    let here = ["127.0.0.1"];
+    let files = pki.authority.issue_client("api-7").write(pki.path(), "own");
+    let tls = pki.tls().for_clients_of(&pki.authority);
+    let secure = Terminator::start(api.address, tls).await;
+    let client = builder(&secure.url(), &pki).tls_identity(&files.chain, &files.key);
+    let client = client.build().unwrap();
+    let replica: Replica<Numbers> = client.replica("t").await.unwrap();
+    // Half a change cannot be used, and does no harm.
+    let new = next.issue_client("api-7");
+    std::fs::write(&files.key, &new.key).unwrap();
+    secure.change(pki.tls().for_clients_of(&pki.authority));
+    let at = client.put("t", "a", &1).await.unwrap();
+    replica.wait_for(at, HANG).await.unwrap();
+    // The rest: another authority, on both ends.
+    new.write(pki.path(), "own");
+    next.write(pki.path());
+    secure.change(Tls::of(&next.issue(&here)).for_clients_of(&next));
+    let at = client.put("t", "a", &2).await.unwrap();
+    replica.wait_for(at, HANG).await.unwrap();
+}

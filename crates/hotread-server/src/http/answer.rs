@@ -128,10 +128,14 @@ pub(crate) fn raw(failure: &Failure) -> Vec<u8> {
     let body = serde_json::to_string(failure.body()).unwrap_or_default();
     let (status, bytes) = (failure.status(), body.len());
     let reason = status.canonical_reason().unwrap_or_default();
+    let retry = match status {
+        StatusCode::SERVICE_UNAVAILABLE => "retry-after: 1\r\n",
+        _ => "",
+    };
     let status = status.as_u16();
     format!(
         "HTTP/1.1 {status} {reason}\r\ncontent-type: {JSON}\r\ncontent-length: {bytes}\r\n\
-         retry-after: 1\r\nconnection: close\r\n\r\n{body}"
+         {retry}connection: close\r\n\r\n{body}"
     )
     .into_bytes()
 }

@@ -1,18 +1,17 @@
 //! Authentication of a request: by its token, or as a program on this machine while there are no tokens.
 
 use crate::access::{forwarded, is_loopback, one};
-use crate::caller::Caller;
+use crate::caller::{Caller, Peer};
 use crate::error::Failure;
 use crate::state::AppState;
 use axum::http::header;
 use axum::http::request::Parts;
 use hotread_proto::Code;
-use std::net::SocketAddr;
 
 /// Returns the caller, by the token in `Authorization`, which is the only place for one.
 pub(super) fn authenticate(
     state: &AppState,
-    peer: SocketAddr,
+    peer: &Peer,
     request: &Parts,
 ) -> Result<Caller, Failure> {
     if state.is_open() {
@@ -30,12 +29,12 @@ pub(super) fn authenticate(
     }
     let token = state.store.authenticate(secret.trim_matches(' '));
     let token = Some(token.ok_or_else(wrong)?);
-    Ok(Caller { peer, token })
+    Ok(Caller::new(peer.clone(), token))
 }
 
 /// Accepts a program on this machine, while there are no tokens.
-fn without_token(peer: SocketAddr, request: &Parts) -> Result<Caller, Failure> {
-    if !is_loopback(peer) {
+fn without_token(peer: &Peer, request: &Parts) -> Result<Caller, Failure> {
+    if !is_loopback(peer.address) {
         return Err(unauthenticated(
             "the server has no tokens, and answers only on its own machine; create a token \
              there first",
@@ -46,7 +45,7 @@ fn without_token(peer: SocketAddr, request: &Parts) -> Result<Caller, Failure> {
             "the request was forwarded ({sign}), and the server has no tokens; create one \
              before a proxy leads to the server"
         ))),
-        None => Ok(Caller { peer, token: None }),
+        None => Ok(Caller::new(peer.clone(), None)),
     }
 }
 

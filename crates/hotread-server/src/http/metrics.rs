@@ -104,6 +104,11 @@ impl Scrape {
             gauge "sessions_at_risk" "Sessions whose clients refuse a value of their table, or are stuck" = at_risk as u64;
             gauge "event_streams" "Streams of events that are open" = streams as u64;
         }
+        if let Some(tls) = &state.tls {
+            let seconds = u64::try_from(tls.expires().millis() / 1_000).unwrap_or(0);
+            let help = "Time at which the server's certificate expires, in seconds since 1970";
+            out.gauge("tls_certificate_expires_seconds", help, seconds)?;
+        }
         for (name, help, number) in metrics.counters() {
             out.counter(name, help, number)?;
         }

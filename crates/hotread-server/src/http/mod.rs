@@ -22,7 +22,7 @@ mod tokens;
 mod txn;
 
 use crate::access::Hosts;
-use crate::caller::{Caller, Who};
+use crate::caller::{Caller, Peer, Who};
 use crate::error::Failure;
 use crate::limits::MAX_HEAD_BYTES;
 use crate::log::Line;
@@ -44,7 +44,6 @@ use hotread_proto::{Code, Key, TableName};
 use request::Query;
 use route::{Access, ROUTES, Route, methods};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -72,7 +71,7 @@ struct Seen {
 async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Request) -> Response {
     let began = Instant::now();
     // Set by the connection.
-    let peer: Option<SocketAddr> = request.extensions().get().copied();
+    let peer: Option<Peer> = request.extensions().get().cloned();
     let method = request.method().clone();
     let settings = state.settings();
     let page = settings.allowed.page(request.headers());
@@ -83,6 +82,7 @@ async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Reques
         caller: None,
         route: ROUTES.len(),
     };
+    let address = peer.as_ref().map(|peer| peer.address);
     let answered = caught(answer(&state, path, peer, request, &mut seen)).await;
     let mut response = answered.unwrap_or_else(IntoResponse::into_response);
     answer::protect(response.headers_mut());
@@ -102,14 +102,14 @@ async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Reques
         Some(failure) if is_news(failure) => {
             let (code, message) = (failure.body().code, &failure.body().message);
             if let Some(left_out) = state.lines.take(Line::Request(code)) {
-                tracing::warn!(?peer, name, %method, path, status, %code, message, left_out, "a request failed");
+                tracing::warn!(peer = ?address, name, %method, path, status, %code, message, left_out, "a request failed");
             }
         }
         Some(failure) => {
             let code = failure.body().code;
-            tracing::debug!(?peer, name, %method, path, status, %code, micros, "refused");
+            tracing::debug!(peer = ?address, name, %method, path, status, %code, micros, "refused");
         }
-        None => tracing::debug!(?peer, name, %method, path, status, micros, "answered"),
+        None => tracing::debug!(peer = ?address, name, %method, path, status, micros, "answered"),
     }
     response
 }
@@ -134,7 +134,7 @@ fn is_news(failure: &Failure) -> bool {
 async fn answer(
     state: &Arc<AppState>,
     path: Option<&'static str>,
-    peer: Option<SocketAddr>,
+    peer: Option<Peer>,
     request: Request,
     seen: &mut Seen,
 ) -> Answer {
@@ -153,8 +153,8 @@ async fn answer(
     };
     state.settings().allowed.check(&parts, hosts)?;
 
-    let known = authenticate(state, peer, &parts);
-    let who = known.as_ref().map_or(Who::peer(peer), Caller::who);
+    let known = authenticate(state, &peer, &parts);
+    let who = known.as_ref().map_or(Who::peer(peer.address), Caller::who);
     if let Ok(caller) = &known {
         seen.caller = Some(caller.clone());
     }
@@ -172,7 +172,7 @@ async fn answer(
     }
     let caller = match known {
         Ok(caller) => caller,
-        Err(_) if open => Caller { peer, token: None },
+        Err(_) if open => Caller::new(peer, None),
         Err(failure) => return Err(failure),
     };
     let route = route?;

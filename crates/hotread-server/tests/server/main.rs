@@ -18,4 +18,5 @@ mod preload;
 mod records;
 mod sync;
 mod tables;
+mod tls;
 mod work;

@@ -333,16 +333,50 @@ fn the_proxies_pass_on_what_a_server_needs() {
             .expect(which);
         assert!(seconds(found[1]) > silence_s, "{which}");
     }
+}
 
-    // Programs ask the tunnel where they would ask a server.
-    let tunnel = guide("deploy/tunnel.cfg");
-    assert_eq!(directive(&tunnel, "bind"), [[listen]]);
-    let server = &directive(&tunnel, "server")[0];
-    for word in ["ssl", "verify", "required", "verifyhost", "sni"] {
-        assert!(server.contains(&word), "{word}");
+#[test]
+fn the_authority_of_the_page_serves_its_clients_and_renews() {
+    let machine = Machine::new();
+    let secret = machine.with_token();
+    let tls = machine.0.path("etc/tls");
+    std::fs::create_dir(&tls).unwrap();
+    let script = root().join("docs/guide/deploy/hotread-certificates");
+    let make = || {
+        let mut command = Command::new(&script);
+        let output = command
+            .arg(&tls)
+            .args(["flags.example", "billing"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    let version = Command::new("openssl").arg("version").output();
+    if !version.is_ok_and(|version| version.stdout.starts_with(b"OpenSSL 3")) {
+        eprintln!("SKIPPED: there is no OpenSSL 3");
+        return;
     }
-    let host = directive(&nginx, "server_name")[0][0];
-    assert!(server.contains(&format!("{host}:443").as_str()) && server.contains(&host));
+    make();
+    let read = |name: &str| std::fs::read_to_string(tls.join(name)).unwrap();
+    let settings = guide("deploy/hotread-tls.toml").replace("0.0.0.0:7400", "127.0.0.1:0");
+    let file = machine.0.file("etc/hotread.toml", machine.here(&settings));
+    let mut serving = Serving::spawn(hotread().args(["serve", "--config", &file]));
+    let log = super::super::config::log(&mut serving);
+    let token = format!("authorization: Bearer {secret}\r\n");
+    let ask = |serving: &Serving| Some(serving.try_ask("GET", "/v1/tables", &token, "").ok()?.0);
+    let (ca, client, key) = (read("ca.pem"), read("client.pem"), read("client.key"));
+    let serving = serving.with_tls(&ca, None);
+    assert_eq!(ask(&serving), None, "without a certificate");
+    let serving = serving.with_tls(&ca, Some((&read("server.pem"), &read("server.key"))));
+    assert_eq!(ask(&serving), None, "with that of the server");
+    let serving = serving.with_tls(&ca, Some((&client, &key)));
+    assert_eq!(ask(&serving), Some(200));
+    let old = read("server.pem");
+    make();
+    assert!(read("ca.pem") == ca && read("server.pem") != old);
+    super::super::config::until(&log, "certificate read");
+    let serving = serving.with_tls(&ca, Some((&read("client.pem"), &read("client.key"))));
+    assert_eq!(ask(&serving), Some(200));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::super::Place;
 use super::super::serving::Serving;
 use super::page::{guide, rows};
+use hotread_testkit::certificates::Authority;
 use std::collections::BTreeSet;
 
 /// The families of a server's metrics, each as it is counted: counters end in `_total`.
@@ -26,7 +27,14 @@ fn named(text: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn the_metrics_of_the_page_and_of_the_alerts_are_those_of_a_server() {
     let place = Place::with_table();
-    let families = families(&Serving::start(&place, &[]));
+    let authority = Authority::new();
+    let files = authority
+        .issue(&["127.0.0.1"])
+        .write(&place.path(""), "server");
+    let [chain, key] = [&files.chain, &files.key].map(|path| path.to_str().unwrap());
+    // With everything that has metrics.
+    let serving = Serving::start(&place, &["--tls-cert", chain, "--tls-key", key]);
+    let families = families(&serving.trusting(&authority));
     let page = guide("deployment.md");
     let cells = rows(&page).filter_map(|row| row[0].strip_prefix('`')?.strip_suffix('`'));
     let of_page: BTreeSet<_> = cells

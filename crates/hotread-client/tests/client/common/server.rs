@@ -2,7 +2,7 @@
 
 use super::HANG;
 use hotread_client::{Client, TableName, TableOptions};
-use hotread_server::Server;
+use hotread_server::{Server, Tls};
 use hotread_store::Store;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ pub struct Api {
     pub address: SocketAddr,
     running: Option<Running>,
     dir: TempDir,
+    tls: Option<Tls>,
 }
 
 /// Sender that stops a server, and its task.
@@ -24,7 +25,8 @@ type Running = (oneshot::Sender<()>, JoinHandle<()>);
 
 impl Api {
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let s = if self.tls.is_some() { "s" } else { "" };
+        format!("http{s}://{}", self.address)
     }
 
     pub async fn start() -> Self {
@@ -32,6 +34,15 @@ impl Api {
     }
 
     pub async fn with_table(options: &TableOptions) -> Self {
+        Self::of(options, None).await
+    }
+
+    /// Starts a server that speaks TLS.
+    pub async fn secure(options: &TableOptions, tls: Tls) -> Self {
+        Self::of(options, Some(tls)).await
+    }
+
+    async fn of(options: &TableOptions, tls: Option<Tls>) -> Self {
         let dir = hotread_testkit::folder();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -39,16 +50,20 @@ impl Api {
             address,
             running: None,
             dir,
+            tls,
         };
+        let table = TableName::new("t").unwrap();
+        let store = open(&api.dir).await;
+        store.create_table(&table, options.clone()).unwrap();
+        drop(store);
         api.serve(listener).await;
-        let client = api.client(None).await;
-        client.create_table("t", options).await.unwrap();
         api
     }
 
     async fn serve(&mut self, listener: TcpListener) {
         let store = open(&self.dir).await;
-        self.running = Some(serve(store, listener, Duration::from_millis(100)));
+        let goodbye = Duration::from_millis(100);
+        self.running = Some(serve(store, listener, self.tls.clone(), goodbye));
     }
 
     pub async fn stop(&mut self) {
@@ -62,7 +77,7 @@ impl Api {
     }
 
     pub async fn client(&self, token: Option<&str>) -> Client {
-        let url = format!("http://{}", self.address);
+        let url = self.url();
         let often = Duration::from_millis(50);
         let mut builder = Client::builder(&url).name("test").ping_every(often);
         if let Some(token) = token {
@@ -101,7 +116,7 @@ impl Pair {
 
     fn serve(&mut self, at: usize, listener: TcpListener) {
         // Longer than any test: a client that waits for it hangs.
-        self.running[at] = Some(serve(self.store.clone(), listener, HANG));
+        self.running[at] = Some(serve(self.store.clone(), listener, None, HANG));
     }
 
     /// Returns the addresses as a client takes them.
@@ -161,8 +176,17 @@ fn listen_again(address: SocketAddr) -> TcpListener {
     TcpListener::from_std(listener).unwrap()
 }
 
-fn serve(store: Store, listener: TcpListener, goodbye_spread: Duration) -> Running {
-    let server = Server::builder(store)
+fn serve(
+    store: Store,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    goodbye_spread: Duration,
+) -> Running {
+    let mut builder = Server::builder(store);
+    if let Some(tls) = tls {
+        builder = builder.tls(tls);
+    }
+    let server = builder
         .heartbeat(Duration::from_millis(200))
         .goodbye_spread(goodbye_spread)
         .build()

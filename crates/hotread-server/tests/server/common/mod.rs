@@ -6,17 +6,18 @@ pub mod good;
 pub mod peer;
 pub mod replica;
 pub mod routes;
+pub mod secure;
 pub mod victim;
 
 pub use described::DOC;
 use hotread_proto::{Code, TableName};
-use hotread_server::{Server, ServerBuilder, Store};
+use hotread_server::{Server, ServerBuilder, ServerHandle, Store};
 use hotread_store::{Role, TableOptions};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -28,6 +29,7 @@ pub const HANG: Duration = Duration::from_secs(600);
 pub struct Api {
     pub address: SocketAddr,
     pub store: Store,
+    pub handle: ServerHandle,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<()>,
     _dir: TempDir,
@@ -48,6 +50,7 @@ impl Api {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = change(Server::builder(store.clone())).build().unwrap();
+        let handle = server.handle();
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(async move {
             let stopped = async {
@@ -58,6 +61,7 @@ impl Api {
         Self {
             address,
             store,
+            handle,
             stop: Some(stop),
             served,
             _dir: dir,
@@ -201,21 +205,28 @@ impl Ask {
     }
 
     pub async fn send(self) -> Reply {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.over(stream).await.unwrap()
+    }
+
+    /// Sends it over this connection, and reads up to its end.
+    pub async fn over(self, stream: impl AsyncRead + AsyncWrite) -> std::io::Result<Reply> {
         let bytes = self.bytes();
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let (mut read, mut write) = stream.split();
+        let (mut read, mut write) = tokio::io::split(stream);
         let mut answer = Vec::new();
+        let write = async {
+            write.write_all(&bytes).await?;
+            write.flush().await
+        };
         // A body that is refused early is not read to its end.
-        let (_, read) =
-            hang(async { tokio::join!(write.write_all(&bytes), read.read_to_end(&mut answer)) })
-                .await;
+        let (_, read) = hang(async { tokio::join!(write, read.read_to_end(&mut answer)) }).await;
         if answer.is_empty() {
-            read.unwrap();
+            read?;
         }
         let reply = Reply::parse(&answer);
         let of_page = self.headers.iter().any(|(name, _)| name == "Origin");
         described::check(&self.method, &self.path, of_page, &reply);
-        reply
+        Ok(reply)
     }
 
     /// Sends it, and expects this status.

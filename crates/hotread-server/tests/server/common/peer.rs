@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Time after which a test counts as hanging.
@@ -16,7 +16,7 @@ pub(crate) const CLOSE: u8 = 0x88;
 pub(crate) const PING: u8 = 0x89;
 pub(crate) const PONG: u8 = 0x8a;
 
-pub(crate) struct Peer(pub(crate) TcpStream);
+pub(crate) struct Peer<S = TcpStream>(pub(crate) S);
 
 impl Peer {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
@@ -24,20 +24,6 @@ impl Peer {
         // The system buffers little when the peer does not read.
         socket.set_recv_buffer_size(16 << 10).unwrap();
         Self(socket.connect(address).await.unwrap())
-    }
-
-    /// Writes until the server closes.
-    pub(crate) async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        let written = tokio::time::timeout(HANG, self.0.write_all(bytes));
-        written.await.expect("it hangs")
-    }
-
-    /// Reads everything up to the end of the connection, or its failure.
-    pub(crate) async fn rest(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let read = tokio::time::timeout(HANG, self.0.read_to_end(&mut bytes));
-        let _ = read.await.expect("it hangs");
-        bytes
     }
 
     /// Returns the status and the code of the answer to this request, and checks that the connection was
@@ -57,16 +43,7 @@ impl Peer {
     /// Opens an upgraded connection.
     pub(crate) async fn upgraded(address: SocketAddr, table: &str) -> Self {
         let mut peer = Self::connect(address).await;
-        peer.write(upgrade(table, "hotread.v1+json").as_bytes())
-            .await
-            .unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let byte = tokio::time::timeout(HANG, peer.0.read_u8());
-            head.push(byte.await.expect("it hangs").unwrap());
-        }
-        let head = String::from_utf8(head).unwrap();
-        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        peer.upgrade(table).await;
         peer
     }
 
@@ -75,6 +52,39 @@ impl Peer {
         let mut peer = Self::upgraded(address, table).await;
         peer.say(TEXT, hello.as_bytes()).await.unwrap();
         peer
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    /// Writes until the server closes.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let write = async {
+            self.0.write_all(bytes).await?;
+            self.0.flush().await
+        };
+        let written = tokio::time::timeout(HANG, write);
+        written.await.expect("it hangs")
+    }
+
+    /// Reads everything up to the end of the connection, or its failure.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let read = tokio::time::timeout(HANG, self.0.read_to_end(&mut bytes));
+        let _ = read.await.expect("it hangs");
+        bytes
+    }
+
+    /// Upgrades the connection.
+    pub(crate) async fn upgrade(&mut self, table: &str) {
+        let request = upgrade(table, "hotread.v1+json");
+        self.write(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let byte = tokio::time::timeout(HANG, self.0.read_u8());
+            head.push(byte.await.expect("it hangs").unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
     }
 
     pub(crate) async fn say(&mut self, kind: u8, payload: &[u8]) -> std::io::Result<()> {
