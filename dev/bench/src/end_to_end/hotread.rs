@@ -10,7 +10,9 @@ use std::sync::{Arc, OnceLock};
 use hotread::HotReadState;
 use hotread_client::{Client, Replica, Replicated};
 use hotread_proto::{Key, Put, Record, TableName, Txn, Value};
+use hotread_server::Tls;
 use hotread_store::{Store, Synchronous, TableOptions};
+use hotread_testkit::certificates::Authority;
 use tokio::net::TcpListener;
 
 use super::OURS;
@@ -25,6 +27,10 @@ pub(super) const ROLE: &str = "serve";
 /// Requests a second that the server accepts from one address: more than 64 writers flat out make.
 /// The default protects against misbehaving clients, which a benchmark resembles.
 const RATE: u32 = 1_000_000;
+/// Name of the files of a server's certificate and key, without their endings.
+const CERTIFICATE: &str = "server";
+/// Part of an address between the server's URL and the file of its authority.
+const CA: char = '#';
 
 /// A running server of this workspace, killed when dropped.
 pub(super) struct Server {
@@ -44,11 +50,26 @@ impl Server {
 
     /// The same at a given address, on which another server listened before.
     pub(super) fn start_at(database: &Path, synchronous: Synchronous, address: &str) -> Self {
-        let mut role = Role::start(ROLE, (database, synchronous, address));
+        let mut role = Role::start(ROLE, (database, synchronous, address, None::<PathBuf>));
         let address = role.hear();
         Self {
             role,
             url: format!("http://{address}"),
+            address,
+        }
+    }
+
+    /// The same with TLS at a free port, with a new certificate, whose files are next to the database.
+    fn start_with_tls(database: &Path, synchronous: Synchronous) -> Self {
+        let folder = database.parent().expect("the database is in a folder");
+        let authority = Authority::new();
+        let ca = authority.write(folder);
+        authority.issue(&["127.0.0.1"]).write(folder, CERTIFICATE);
+        let mut role = Role::start(ROLE, (database, synchronous, "127.0.0.1:0", Some(folder)));
+        let address = role.hear();
+        Self {
+            role,
+            url: format!("https://{address}{CA}{}", ca.display()),
             address,
         }
     }
@@ -90,20 +111,35 @@ pub(super) static NORMAL: System = System {
     watcher,
 };
 
+/// HotRead with TLS. Its promise costs no fsync, so that nothing hides the cost of encryption.
+pub(super) static TLS: System = System {
+    name: "HotRead with TLS",
+    class: Class::Normal,
+    start: |folder| {
+        let database = folder.join("bench.db");
+        Server::start_with_tls(&database, Synchronous::Normal).into_parts()
+    },
+    program: None,
+    writer,
+    watcher,
+};
+
 /// Runs a child that is a server.
 pub(super) fn main(
-    (database, synchronous, address): (PathBuf, Synchronous, String),
+    (database, synchronous, address, tls): (PathBuf, Synchronous, String, Option<PathBuf>),
 ) -> Result<(), Failure> {
-    serve(&database, synchronous, &address, |address| {
+    serve(&database, synchronous, &address, tls.as_deref(), |address| {
         println!("{address}")
     })
 }
 
-/// Serves until the process ends; `told` receives the address.
+/// Serves until the process ends, with TLS if there is a folder with a certificate; `told` receives the
+/// address.
 pub(super) fn serve(
     database: &Path,
     synchronous: Synchronous,
     address: &str,
+    tls: Option<&Path>,
     told: impl FnOnce(SocketAddr),
 ) -> Result<(), Failure> {
     let store = Store::builder(database).synchronous(synchronous).open()?;
@@ -117,7 +153,12 @@ pub(super) fn serve(
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let server = hotread_server::Server::builder(store);
-        let server = server.rate(RATE, RATE).build()?;
+        let mut server = server.rate(RATE, RATE);
+        if let Some(folder) = tls {
+            let file = |ending| folder.join(CERTIFICATE).with_extension(ending);
+            server = server.tls(Tls::from_files(file("pem"), file("key")));
+        }
+        let server = server.build()?;
         told(address);
         Ok(server.serve(listener, std::future::pending()).await?)
     })
@@ -125,7 +166,10 @@ pub(super) fn serve(
 
 /// A client of the server at this address.
 pub(super) async fn client(url: &str) -> Result<Client, hotread_client::Error> {
-    Client::builder(url).build()
+    match url.split_once(CA) {
+        Some((url, ca)) => Client::builder(url).tls_ca(ca).build(),
+        None => Client::builder(url).build(),
+    }
 }
 
 struct Calls {

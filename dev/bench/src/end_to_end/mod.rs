@@ -23,6 +23,7 @@ mod row;
 mod samples;
 mod storm;
 mod system;
+mod tls;
 mod watch;
 mod writes;
 
@@ -52,7 +53,7 @@ pub const ABOUT: About = About {
 };
 
 /// The figures from end to end, in the order of the report.
-pub const ALL: [Entry; 7] = entries![
+pub const ALL: [Entry; 8] = entries![
     "e2e-limits" => limits: "an fsync, and a round trip by a bare WebSocket",
     "e2e-propagation" => propagation: "from a write to the maps of 1 to 1,000 watchers",
     "e2e-writes" => writes: "acknowledged writes a second",
@@ -60,6 +61,7 @@ pub const ALL: [Entry; 7] = entries![
     "e2e-recovery" => recovery: "from kill -9 of the server to its first answers",
     "e2e-storm" => storm: "1,000 sessions after their server returns",
     "e2e-reads" => reads: "a replica's read compared with a local one",
+    "e2e-tls" => tls: "propagation and a first call with TLS, compared with plaintext",
 ];
 
 /// HotRead's row.

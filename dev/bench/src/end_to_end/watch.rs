@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::samples::{self, Seen};
 use super::system::System;
-use super::{runtime, systems, told};
+use super::{hotread, runtime, systems, told};
 use crate::process::{Failure, Role};
 
 /// The role's name.
@@ -69,7 +69,8 @@ const REPORT: &str = "report";
 pub(super) fn main(
     (system, address, sessions, updates): (String, String, usize, usize),
 ) -> Result<(), Failure> {
-    let system = systems().find(|one| one.argument() == system);
+    let mut known = systems().chain([&hotread::TLS]);
+    let system = known.find(|one| one.argument() == system);
     let system = system.ok_or("no such system")?;
     runtime().block_on(watch(system, &address, sessions, updates))
 }
