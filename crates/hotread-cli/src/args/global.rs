@@ -15,7 +15,8 @@ pub(crate) struct Global {
     /// Database file
     #[arg(long, global = true, env = "HOTREAD_DB", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) db: Option<PathBuf>,
-    /// Server that has the database, instead of --db: 127.0.0.1:7400, http://host:7400, https://host:7400
+    /// Server that has the database, instead of --db: 127.0.0.1:7400, http://host:7400, https://host:7400; several
+    /// addresses of it are separated by commas
     #[arg(long, global = true, env = "HOTREAD_URL", value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) url: Option<String>,
     /// Secret of a token, for --url. Other users can see it in the list of processes: prefer the

@@ -6,7 +6,7 @@ use anyhow::Result;
 use hotread_client::{ClientBuilder, Error, TlsError, blocking};
 use hotread_proto::Code;
 
-/// Address of a server, the token that it is sent, and the files of TLS with it.
+/// Address of a server, or several separated by commas, the token that it is sent, and the files of TLS with it.
 #[derive(Clone)]
 pub(crate) struct Remote {
     pub(crate) url: String,
@@ -15,12 +15,14 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// Takes an address with or without a scheme: `127.0.0.1:7400`.
+    /// Takes addresses with or without a scheme: `127.0.0.1:7400`.
     pub(crate) fn new(url: String, token: Option<Secret>, tls: TlsFiles) -> Self {
-        let url = match url.contains("://") {
-            true => url,
-            false => format!("http://{url}"),
-        };
+        let addresses = url.split(',').map(str::trim);
+        let whole = addresses.map(|address| match address.contains("://") {
+            true => address.to_owned(),
+            false => format!("http://{address}"),
+        });
+        let url = whole.collect::<Vec<_>>().join(",");
         Self { url, token, tls }
     }
 

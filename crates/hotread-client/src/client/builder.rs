@@ -195,13 +195,13 @@ impl ClientBuilder {
     /// If the address, the token or the name is invalid, or a file of TLS is unusable.
     pub fn build(self) -> Result<Client, Error> {
         let addresses = Address::parse_list(&self.url)?;
+        // All of them ask for TLS, or none does.
+        let address = &addresses[0];
         let name = self.settings.name.as_deref();
         if name.is_some_and(|name| !is_client_name(name)) {
             let message = "a client's name has 1 to 64 of the characters A-Z a-z 0-9 . _ -";
             return Err(Error::BadUrl(message.to_owned()));
         }
-        // All addresses are with TLS, or all without.
-        let address = &addresses[0];
         // Falling back to plaintext would show the token to all machines on the way.
         if !address.is_tls && self.tls.are_given() {
             let message = "files of TLS are given (`tls_ca`, `tls_identity`), but the server's address does not \

@@ -200,3 +200,23 @@ fn a_configuration_is_corrected_as_its_problems_say() {
     said(place.run(&["config", "check"]), 2, "name one");
     place.run(&["config", "check", &right]).ok();
 }
+
+#[test]
+fn several_addresses_of_a_server_are_tried_until_one_answers() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let refusing = closed.local_addr().unwrap();
+    drop(closed);
+    // Each run begins with either of the two.
+    for n in 0..6 {
+        let url = format!("{refusing}, http://{}", serving.address);
+        let value = n.to_string();
+        serving.run(&["set", "t", "k", &value, "--url", &url]).ok();
+        assert_eq!(serving.run(&["get", "t", "k", "--raw"]).ok().trim(), value);
+    }
+    let mixed = format!("http://{refusing},https://{refusing}");
+    serving
+        .run(&["get", "t", "k", "--url", &mixed])
+        .failed(2, "all of them as https://");
+}
