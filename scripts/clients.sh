@@ -13,6 +13,7 @@ cd "$(dirname "$0")/.."
 bin=$(cd "$1" && pwd)
 sample=$PWD/crates/hotread/examples/data/geoip-sample.csv
 clients=$PWD/scripts/clients
+certificates=$PWD/docs/guide/deploy/hotread-certificates
 for python in /usr/bin/python3 python3; do
     "$python" -c 'import websockets, xxhash' 2>/dev/null && break
 done
@@ -52,16 +53,6 @@ write() { # number
         "$url/v1/tables/t/records/key%2F$1"
 }
 
-# An authority, and a certificate for this machine that it issued.
-certificates() {
-    local key=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
-    openssl req -x509 "${key[@]}" -days 2 -subj '/CN=authority of this test' -keyout ca.key -out ca.pem
-    openssl req "${key[@]}" -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
-        -keyout server.key -out server.csr
-    openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 1 -copy_extensions copy \
-        -out server.pem
-}
-
 # A client that does not know the authority must not follow, and say why.
 refuses() { # words, command
     local words=$1 err
@@ -76,7 +67,7 @@ follow() { # plain or tls
     export HOTREAD_DB=$PWD/app.db
     serve=() curl=() ca=()
     if [[ $1 == tls ]]; then
-        certificates &>openssl.log || { cat openssl.log; exit 1; }
+        "$certificates" . localhost client &>openssl.log || { cat openssl.log; exit 1; }
         serve=(--tls-cert server.pem --tls-key server.key) curl=(--cacert ca.pem) ca=(--ca ca.pem)
     fi
     "$bin/hotread" import t "$sample" --no-header --columns start,end,country --comment '#' --key start >/dev/null

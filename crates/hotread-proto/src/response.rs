@@ -132,7 +132,7 @@ codes! {
     /// The server cannot be reached. Reported by clients only.
     Unreachable = "UNREACHABLE",
     /// No TLS connection to the server is possible: a certificate is not accepted, or one end does not speak
-    /// TLS. Reported by clients only.
+    /// TLS.
     TlsFailed = "TLS_FAILED",
     /// The address to listen on is in use. Reported by the command only.
     AddressInUse = "ADDRESS_IN_USE",

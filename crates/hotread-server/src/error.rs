@@ -126,7 +126,8 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::InvalidOptions
         | Code::NoSearch
         | Code::UnsupportedVersion
-        | Code::ProtocolError => StatusCode::BAD_REQUEST,
+        | Code::ProtocolError
+        | Code::TlsFailed => StatusCode::BAD_REQUEST,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::Forbidden | Code::HostNotAllowed | Code::OriginNotAllowed | Code::ReadOnly => {
             StatusCode::FORBIDDEN
@@ -184,7 +185,6 @@ mod tests {
             Code::OlderSchema,
             Code::Rejected,
             Code::Unreachable,
-            Code::TlsFailed,
             Code::AddressInUse,
             Code::BadConfig,
         ];

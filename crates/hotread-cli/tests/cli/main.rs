@@ -21,6 +21,7 @@ mod status;
 mod tables;
 mod terminal;
 mod through_server;
+mod through_tls;
 mod watch;
 
 use std::io::Write;

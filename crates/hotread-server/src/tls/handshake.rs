@@ -62,7 +62,7 @@ async fn handshake(current: &Current, mut socket: Socket) -> Result<TlsStream<So
         // The first byte of a handshake is 22.
         Ok(Some(byte)) if byte.is_ascii_alphabetic() => {
             let message = "this port speaks TLS; use https:// or wss://";
-            let failure = Failure::new(Code::BadRequest, message);
+            let failure = Failure::new(Code::TlsFailed, message);
             say_last(&mut socket, &answer::raw(&failure)).await;
             return Err(Unfinished::Failed("the peer does not speak TLS".to_owned()));
         }
