@@ -173,20 +173,29 @@ fn object(members: usize) -> String {
 fn looking_for_members_that_are_there_twice_takes_no_square() {
     // Not a multiple of the step between two names, so each name is drawn once; about 1 MB of text.
     const MANY: usize = 80_021;
+    // Times of a busy machine are too long at times, so that only the shortest of several count.
+    const FEWEST_TRIES: usize = 5;
+    const MOST_TRIES: usize = 50;
     let time = |json: &str| {
-        let took = (0..5).map(|_| {
-            let began = Instant::now();
-            Value::parse(json.as_bytes()).unwrap();
-            began.elapsed()
-        });
-        took.min().unwrap()
+        let began = Instant::now();
+        Value::parse(json.as_bytes()).unwrap();
+        began.elapsed()
     };
-    let few = object(5_003);
-    let many = object(MANY);
-    let (few, many_took) = (time(&few), time(&many));
+    let (few, many) = (object(5_003), object(MANY));
+    let (mut few_took, mut many_took) = (Duration::MAX, Duration::MAX);
     // Sixteen times the size: quadratic time would be 256 times as much.
-    let most = 100 * few.max(Duration::from_micros(100));
-    assert!(many_took < most, "{few:?} became {many_took:?}");
+    let is_enough = |few: Duration, many| many < 100 * few.max(Duration::from_micros(100));
+    for tried in 1..=MOST_TRIES {
+        few_took = few_took.min(time(&few));
+        many_took = many_took.min(time(&many));
+        if tried >= FEWEST_TRIES && is_enough(few_took, many_took) {
+            break;
+        }
+    }
+    assert!(
+        is_enough(few_took, many_took),
+        "{few_took:?} became {many_took:?}"
+    );
     let twice = many.replacen('{', "{\"000007\":1,", 1);
     let refused = Value::parse(twice.as_bytes());
     assert!(matches!(refused, Err(InvalidValue::DuplicateMember { .. })));

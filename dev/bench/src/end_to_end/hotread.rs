@@ -128,9 +128,13 @@ pub(super) static TLS: System = System {
 pub(super) fn main(
     (database, synchronous, address, tls): (PathBuf, Synchronous, String, Option<PathBuf>),
 ) -> Result<(), Failure> {
-    serve(&database, synchronous, &address, tls.as_deref(), |address| {
-        println!("{address}")
-    })
+    serve(
+        &database,
+        synchronous,
+        &address,
+        tls.as_deref(),
+        |address| println!("{address}"),
+    )
 }
 
 /// Serves until the process ends, with TLS if there is a folder with a certificate; `told` receives the

@@ -121,7 +121,12 @@ fn measure(plan: &Plan, class: Class, lost: &Rc<RefCell<Vec<String>>>) -> Table 
 }
 
 /// Writes at a steady rate to a new server with a number of watchers.
-pub(super) fn propagate(system: &'static System, sessions: usize, rate: u32, time: Duration) -> Propagation {
+pub(super) fn propagate(
+    system: &'static System,
+    sessions: usize,
+    rate: u32,
+    time: Duration,
+) -> Propagation {
     let updates = (time.as_secs_f64() * f64::from(rate)).ceil().max(2.0) as usize;
     let server = system.start(target::folder());
     let runtime = runtime();

@@ -64,9 +64,15 @@ fn a_put_reaches_a_replica() {
     let (tell, told) = mpsc::channel();
     // The server runs until the tests end, like the measured one.
     std::thread::spawn(move || {
-        hotread::serve(&database, Synchronous::Normal, "127.0.0.1:0", None, |address| {
-            tell.send(address).expect("the test waits");
-        })
+        hotread::serve(
+            &database,
+            Synchronous::Normal,
+            "127.0.0.1:0",
+            None,
+            |address| {
+                tell.send(address).expect("the test waits");
+            },
+        )
     });
     let address = told.recv_timeout(PATIENCE).expect("it listens");
     let reached = runtime().block_on(reaches(&hotread::NORMAL, &format!("http://{address}")));
