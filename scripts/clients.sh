@@ -57,7 +57,7 @@ write() { # number
 refuses() { # words, command
     local words=$1 err
     shift
-    err=$(timeout 10 "$@" 2>&1 >/dev/null) && { echo "followed a server that it does not know: $*"; exit 1; }
+    err=$(timeout 3 "$@" 2>&1 >/dev/null) && { echo "followed a server that it does not know: $*"; exit 1; }
     grep -qi "$words" <<<"$err" || { echo "$err"; exit 1; }
 }
 

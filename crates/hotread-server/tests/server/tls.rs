@@ -121,7 +121,7 @@ async fn a_request_without_tls_is_told_to_use_it() {
         let reply = server.api.send(&bytes).await;
         assert_eq!(
             (reply.status, reply.code()),
-            (400, Code::BadRequest.to_string())
+            (400, Code::TlsFailed.to_string())
         );
         assert!(reply.text().contains("use https://"), "{}", reply.text());
         assert_eq!(reply.header("connection"), Some("close"));

@@ -2,6 +2,7 @@
 
 use super::{quoted, said};
 use crate::{Place, Ran, serving::Serving};
+use hotread_testkit::certificates::Authority;
 use std::io::{Read, Write};
 
 #[test]
@@ -163,7 +164,24 @@ fn a_server_is_started_as_its_refusals_say() {
     let message = said(other.run(&everywhere), 5, "Type `hotread token create");
     other.typed(&quoted(&message)[0], &["--json"]).json();
     let parts: Vec<_> = message.split('`').skip(1).step_by(2).collect();
-    let serving = Serving::start_at(&other, "0.0.0.0:0", &[parts[1]]);
+    let [_, encrypt, allow] = parts[..] else {
+        panic!("{message}");
+    };
+    let serving = Serving::start_at(&other, "0.0.0.0:0", &[allow]);
+    assert_eq!(serving.ask("GET", "/healthz", "", "").0, 200);
+    drop(serving);
+    let authority = Authority::new();
+    let files = authority
+        .issue(&["0.0.0.0"])
+        .write(&other.path(""), "server");
+    let files = [files.chain, files.key].map(|path| path.to_str().unwrap().to_owned());
+    let mut files = files.iter().map(String::as_str);
+    let encrypt = encrypt.split(' ').map(|word| match word {
+        "FILE" => files.next().unwrap(),
+        word => word,
+    });
+    let encrypt: Vec<_> = encrypt.collect();
+    let serving = Serving::start_at(&other, "0.0.0.0:0", &encrypt).trusting(&authority);
     assert_eq!(serving.ask("GET", "/healthz", "", "").0, 200);
     drop(serving);
     let no_create = ["--db", "no.db", "--no-create"];
