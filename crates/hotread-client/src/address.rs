@@ -57,14 +57,19 @@ impl Address {
         if host.is_empty() {
             return Err(bad("the server's address has no host"));
         }
-        let default = match is_tls {
-            true => DEFAULT_TLS_PORT,
-            false => DEFAULT_PORT,
+        let port = match (&authority.as_str()[authority.host().len()..], is_tls) {
+            ("", true) => DEFAULT_TLS_PORT,
+            ("", false) => DEFAULT_PORT,
+            // A default in place of a mistake would lead the token to another program.
+            (port, _) => match port.strip_prefix(":").map(port_number) {
+                Some(Some(port)) => port,
+                _ => return Err(bad("the server's port is not a number from 1 to 65535")),
+            },
         };
         Ok(Self {
             is_tls,
             host: host.to_owned(),
-            target: Target::new(host, authority.port_u16().unwrap_or(default)),
+            target: Target::new(host, port),
             authority: authority.as_str().to_owned(),
         })
     }
@@ -111,6 +116,12 @@ impl Address {
         let s = if self.is_tls { "s" } else { "" };
         format!("{scheme}{s}://{}{path}", self.authority)
     }
+}
+
+fn port_number(text: &str) -> Option<u16> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = text.parse().ok().filter(|_| is_number)?;
+    (port > 0).then_some(port)
 }
 
 #[cfg(test)]
@@ -181,6 +192,12 @@ mod tests {
             "http://",
             "http://db/x",
             "http://u@db",
+            "http://db:",
+            "http://db:0",
+            "http://db:65536",
+            "http://db:x",
+            "http://db:+80",
+            "https://[::1]:99999",
         ] {
             let parsed = Address::parse(url);
             assert!(matches!(parsed, Err(Error::BadUrl(_))), "{url}: {parsed:?}");

@@ -79,19 +79,13 @@ impl Location {
             }
             Err(e) => return Err(self.storage(e)),
         };
-        // Returns the application's id and the version of the schema, or `None` if there is no content.
-        let look = |db: &Connection| -> rusqlite::Result<Option<(i32, i32)>> {
+        let look = |db: &Connection| -> rusqlite::Result<(i32, i32, i64)> {
             db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             let pragma = |name| db.pragma_query_value(None, name, |row| row.get(0));
-            // Both are in the file's header; reading the schema as well would take longer than most reads
-            // that follow.
-            let found = (pragma("application_id")?, pragma("user_version")?);
+            let (id, version) = (pragma("application_id")?, pragma("user_version")?);
+            // Reads the schema, and so fails at once if that is damaged.
             let things = "SELECT count(*) FROM sqlite_schema";
-            let is_empty = found == (0, 0)
-                && db
-                    .query_row(things, [], |row| row.get(0))
-                    .map(|n: i64| n == 0)?;
-            Ok((!is_empty).then_some(found))
+            Ok((id, version, db.query_row(things, [], |row| row.get(0))?))
         };
         let mut looked = look(&db);
         drop(db);
@@ -107,14 +101,14 @@ impl Location {
             }
         }
         match looked {
-            Ok(None) => Ok(Kind::Empty),
-            Ok(Some((APPLICATION_ID, found))) if found > LATEST => Err(OpenError::NewerSchema {
+            Ok((0, 0, 0)) => Ok(Kind::Empty),
+            Ok((APPLICATION_ID, found, _)) if found > LATEST => Err(OpenError::NewerSchema {
                 path,
                 found,
                 known: LATEST,
             }),
-            Ok(Some((APPLICATION_ID, found @ 1..))) => Ok(Kind::Ours(found)),
-            Ok(Some((id, _))) => {
+            Ok((APPLICATION_ID, found @ 1.., _)) => Ok(Kind::Ours(found)),
+            Ok((id, _, _)) => {
                 let reason = format!("its application id is {id:#x}, ours is {APPLICATION_ID:#x}");
                 Err(OpenError::Foreign { path, reason })
             }
