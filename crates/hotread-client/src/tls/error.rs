@@ -4,6 +4,7 @@ use hotread_proto::Timestamp;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use tokio_rustls::rustls;
@@ -255,12 +256,16 @@ fn timestamp(time: UnixTime) -> Timestamp {
     (SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs())).into()
 }
 
-/// Removes the kind around a name: `DnsName("a.example")`.
+/// Removes the kind around a name: `DnsName("a.example")`. It stays, as OpenSSL writes it, where the name of a
+/// host looks like an address, for which it is not valid.
 fn bare(name: &str) -> String {
-    let inner = name
-        .split_once('(')
-        .and_then(|(_, rest)| rest.strip_suffix(')'));
-    inner.unwrap_or(name).trim_matches('"').to_owned()
+    let parts = name.split_once('(');
+    let (kind, inner) = parts.unwrap_or_default();
+    let inner = inner.strip_suffix(')').unwrap_or(name).trim_matches('"');
+    match kind == "DnsName" && inner.parse::<IpAddr>().is_ok() {
+        true => format!("DNS:{inner}"),
+        false => inner.to_owned(),
+    }
 }
 
 /// Returns the TLS error in a chain of causes.
@@ -276,4 +281,17 @@ pub(crate) fn tls_error(error: &(dyn Error + 'static)) -> Option<TlsError> {
         cause = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shown_without_their_kind_unless_it_is_the_wrong_one() {
+        assert_eq!(bare("DnsName(\"a.example\")"), "a.example");
+        assert_eq!(bare("IpAddress(127.0.0.1)"), "127.0.0.1");
+        assert_eq!(bare("DnsName(\"127.0.0.1\")"), "DNS:127.0.0.1");
+        assert_eq!(bare("something else"), "something else");
+    }
 }

@@ -14,6 +14,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// Largest file, in bytes: several times the list of all public authorities.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Some editors begin a file with it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The protocol offered to the server by ALPN.
 const HTTP_1_1: &[u8] = b"http/1.1";
@@ -119,15 +121,22 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    let key = PrivateKeyDer::from_pem_slice(&read(file)?);
-    key.map_err(|error| match error {
-        pem::Error::NoItemsFound => bad(
-            file,
-            "it has no private key without a passphrase in PEM; `openssl pkey -in FILE -out FILE` removes a \
-             passphrase",
-        ),
-        error => not_pem(file, &error),
+    let text = read(file)?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
+        if matches!(error, pem::Error::NoItemsFound) || is_encrypted(&text) {
+            let why = "it has no private key without a passphrase in PEM; `openssl pkey -in FILE -out FILE` \
+                       removes a passphrase";
+            bad(file, why)
+        } else {
+            not_pem(file, &error)
+        }
     })
+}
+
+/// Returns `true` if the text of a key says that it needs a passphrase.
+fn is_encrypted(text: &[u8]) -> bool {
+    const MARK: &[u8] = b"ENCRYPTED";
+    text.windows(MARK.len()).any(|part| part == MARK)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Error> {
@@ -140,12 +149,24 @@ fn read(file: &Path) -> Result<Vec<u8>, Error> {
             file,
             &format!("it has more than {MAX_FILE_BYTES} bytes"),
         )),
-        Ok(_) => Ok(text),
+        Ok(_) => Ok(match text.strip_prefix(BYTE_ORDER_MARK) {
+            Some(rest) => rest.to_owned(),
+            None => text,
+        }),
     }
 }
 
+/// Returns the error of a file that is damaged. The parser's message would quote a line, which may be of the
+/// key.
 fn not_pem(file: &Path, error: &pem::Error) -> Error {
-    bad(file, &format!("it is not PEM: {error}"))
+    let why = match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "it ends within a PEM section, or has no line breaks"
+        }
+        pem::Error::Base64Decode(_) => "its base64 is damaged",
+        _ => "it is not PEM",
+    };
+    bad(file, why)
 }
 
 fn bad(file: &Path, why: &str) -> Error {

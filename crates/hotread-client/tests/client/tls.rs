@@ -294,6 +294,15 @@ async fn files_that_cannot_be_used_are_named_when_the_client_is_built() {
     let two = pki.authority.issue_client("two").write(pki.path(), "two");
     let broken = pki.path().join("broken.pem");
     std::fs::write(&broken, "-----BEGIN CERTIFICATE-----\nAAAA\n").unwrap();
+    // Its content must not be part of the message.
+    let one_line = pki.path().join("one_line.key");
+    let key = std::fs::read_to_string(&one.key).unwrap();
+    std::fs::write(&one_line, key.replace('\n', " ")).unwrap();
+    // As older versions of OpenSSL write a key with a passphrase.
+    let locked = pki.path().join("locked.key");
+    let lines = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n\
+                 -----END EC PRIVATE KEY-----\n";
+    std::fs::write(&locked, lines).unwrap();
     let missing = pki.path().join("missing.pem");
     let https = || Client::builder("https://127.0.0.1:1").tls_ca(&pki.ca);
     let cases = [
@@ -303,7 +312,15 @@ async fn files_that_cannot_be_used_are_named_when_the_client_is_built() {
         ),
         (
             https().tls_ca(&broken),
-            "broken.pem cannot be used for TLS: it is not PEM",
+            "broken.pem cannot be used for TLS: it ends within a PEM section",
+        ),
+        (
+            https().tls_identity(&one.chain, &one_line),
+            "one_line.key cannot be used for TLS: it ends within a PEM section, or has no line breaks",
+        ),
+        (
+            https().tls_identity(&one.chain, &locked),
+            "locked.key cannot be used for TLS: it has no private key without a passphrase",
         ),
         (
             https().tls_ca(&one.key),

@@ -15,6 +15,8 @@ use tokio_rustls::rustls::{ConfigBuilder, Error, RootCertStore, ServerConfig, Wa
 
 /// Largest file of certificates or of a key, in bytes: several times the list of all public authorities.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Some editors begin a file with it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The protocol that clients may ask for inside TLS.
 const ALPN: &[u8] = b"http/1.1";
@@ -98,19 +100,30 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::NoKey {
-            path: path.to_owned(),
-        },
-        error => not_pem(path, &error),
+    let text = read(path)?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
+        if matches!(error, pem::Error::NoItemsFound) || is_encrypted(&text) {
+            let path = path.to_owned();
+            TlsError::NoKey { path }
+        } else {
+            not_pem(path, &error)
+        }
     })
+}
+
+/// Returns `true` if the text of a key says that it needs a passphrase.
+fn is_encrypted(text: &[u8]) -> bool {
+    const MARK: &[u8] = b"ENCRYPTED";
+    text.windows(MARK.len()).any(|part| part == MARK)
 }
 
 /// Returns the error of a file that is damaged. The parser's message would quote a line, which may be of the
 /// key.
 fn not_pem(path: &Path, error: &pem::Error) -> TlsError {
     let reason = match error {
-        pem::Error::MissingSectionEnd { .. } => "it ends within a PEM section",
+        pem::Error::MissingSectionEnd { .. } => {
+            "it ends within a PEM section, or has no line breaks"
+        }
         pem::Error::Base64Decode(_) => "its base64 is damaged",
         _ => "it is no PEM file",
     };
@@ -129,7 +142,10 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
             format!("it is larger than {MAX_FILE_BYTES} bytes"),
         ));
     }
-    Ok(text)
+    Ok(match text.strip_prefix(BYTE_ORDER_MARK) {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
 }
 
 fn unreadable(path: &Path, reason: impl ToString) -> TlsError {
@@ -166,5 +182,43 @@ impl Fingerprint {
             })
         };
         Self(paths.into_iter().flatten().map(state).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_need_a_passphrase_are_told_from_damaged_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.key");
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            key(&path)
+        };
+        let older = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n\
+                     -----END RSA PRIVATE KEY-----\n";
+        let newer =
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        for text in [older, newer, ""] {
+            assert!(matches!(read(text), Err(TlsError::NoKey { .. })), "{text}");
+        }
+        for text in [
+            "-----BEGIN PRIVATE KEY-----\n(damaged)\n-----END PRIVATE KEY-----\n",
+            "-----BEGIN PRIVATE KEY----- AAAA -----END PRIVATE KEY-----",
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(matches!(error, TlsError::Unreadable { .. }), "{text}");
+            assert!(!error.to_string().contains('['), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.pem");
+        fs::write(&path, b"\xef\xbb\xbf-----BEGIN").unwrap();
+        assert_eq!(read(&path).unwrap(), b"-----BEGIN");
     }
 }

@@ -342,13 +342,13 @@ fn the_authority_of_the_page_serves_its_clients_and_renews() {
     let tls = machine.0.path("etc/tls");
     std::fs::create_dir(&tls).unwrap();
     let script = root().join("docs/guide/deploy/hotread-certificates");
-    let make = || {
+    let run = || {
         let mut command = Command::new(&script);
-        let output = command
-            .arg(&tls)
-            .args(["flags.example", "billing"])
-            .output()
-            .unwrap();
+        let command = command.arg(&tls).args(["flags.example", "billing"]);
+        command.output().unwrap()
+    };
+    let make = || {
+        let output = run();
         assert!(output.status.success(), "{output:?}");
     };
     let version = Command::new("openssl").arg("version").output();
@@ -377,6 +377,24 @@ fn the_authority_of_the_page_serves_its_clients_and_renews() {
     super::super::config::until(&log, "certificate read");
     let serving = serving.with_tls(&ca, Some((&read("client.pem"), &read("client.key"))));
     assert_eq!(ask(&serving), Some(200));
+
+    // Without the authority's key, nothing is issued, and no file changes.
+    std::fs::rename(tls.join("ca.key"), machine.0.path("ca.key")).unwrap();
+    let names = [
+        "ca.pem",
+        "server.pem",
+        "server.key",
+        "client.pem",
+        "client.key",
+    ];
+    let before = names.map(read);
+    let output = run();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("ca.key is missing"),
+        "{said}"
+    );
+    assert_eq!(names.map(read), before);
 }
 
 #[test]
