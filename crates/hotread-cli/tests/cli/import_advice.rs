@@ -22,6 +22,29 @@ fn rows_are_skipped_only_where_rows_were_committed() {
 }
 
 #[test]
+fn a_condition_on_a_table_that_is_not_there_creates_none() {
+    let place = Place::with_table();
+    let file = place.file("x.csv", "k,v\na,1\n");
+    let import = |seq: &str| {
+        place.run(&[
+            "import",
+            "u",
+            &file,
+            "--key",
+            "k",
+            "--replace",
+            "--if-seq",
+            seq,
+        ])
+    };
+    import("5").failed(4, "there is no table u, so its last transaction is not 5");
+    let shown = place.run(&["table", "show", "u"]);
+    assert_eq!(shown.code, 3, "{shown:?}");
+    assert_eq!(import("0").code, 0);
+    assert_eq!(values(&place, "u").len(), 1);
+}
+
+#[test]
 fn a_number_of_a_given_type_is_one_of_json() {
     let place = Place::new();
     let import = |number: &str, kind: &str| {

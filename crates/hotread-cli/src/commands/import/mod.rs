@@ -16,7 +16,7 @@ use crate::output::{Out, count, grouped};
 use anyhow::Result;
 use failures::{interrupted, would_empty};
 use files::{Bad, Files};
-use hotread_proto::{Code, Digest, Epoch, TableName};
+use hotread_proto::{Code, Digest, Epoch};
 use hotread_store::TableOptions;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use load::{Held, Job, Loaded};
@@ -132,7 +132,7 @@ fn import(
         true => Rows::Held(Held::read(job, files)?),
         false => Rows::Unread(files),
     };
-    let (tables, created) = table(session, &args.table)?;
+    let (tables, created) = table(session, args)?;
     let loaded = match read {
         Rows::Held(held) => load::replace(&tables, job, held, &|text| session.note(text)),
         Rows::Unread(files) => load::commit(&tables, job, files),
@@ -221,11 +221,20 @@ fn say_read(session: &Session, loaded: &Loaded) -> String {
 }
 
 /// Returns the tables; `true` if the table of the import had to be created.
-fn table(session: &Session, name: &TableName) -> Result<(Tables, bool)> {
+fn table(session: &Session, args: &ImportArgs) -> Result<(Tables, bool)> {
+    let name = &args.table;
     let tables = session.tables_for(name, Mode::Create)?;
     match tables.table(name) {
         Ok(_) => Ok((tables, false)),
         Err(error) if exit::body(&error).code == Code::UnknownTable => {
+            // A table that is created now would not meet it, and stay behind empty.
+            if let Some(seq) = args.if_seq.filter(|seq| *seq > 0) {
+                let message = format!(
+                    "there is no table {name}, so its last transaction is not {seq}, as --if-seq expects; \
+                     check the name, or omit --if-seq"
+                );
+                return Err(Failure::new(Code::PreconditionFailed, message).into());
+            }
             tables.create_table(name, TableOptions::default())?;
             session.note(&format!("table {name} was created"));
             Ok((tables, true))
