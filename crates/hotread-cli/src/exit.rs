@@ -213,7 +213,7 @@ fn hint(code: Code) -> &'static str {
         Code::OlderSchema => " (`hotread migrate up`)",
         Code::NewerSchema => " (its `hotread migrate down`)",
         Code::UnknownTable => " (`hotread table list`, `hotread table create`)",
-        Code::NoSearch => " (`hotread table alter --search`)",
+        Code::NoSearch => " (`hotread table alter TABLE --search`)",
         Code::Sealed => " (`--passphrase-file FILE`)",
         Code::Gone => " (`hotread export -v` prints it)",
         Code::UnknownToken => " (`hotread token list`)",
@@ -323,21 +323,64 @@ pub(crate) fn usage(error: &clap::Error, command: clap::Command, json: bool) -> 
     let message = if error.kind() == Kind::DisplayHelpOnMissingArgumentOrSubcommand {
         "a command is missing; `hotread --help` lists them".to_owned()
     } else {
-        usage_line(&error.render().to_string())
+        by_origin(error, command, usage_line(&error.render().to_string()))
+    };
+    let message = match code {
+        // Only on a command line.
+        Code::InvalidTime => message + ", or a date, such as 2026-11-21",
+        _ => message,
     };
     print(&ErrorBody::new(code, message), json);
     Exit::Usage.into()
 }
 
+/// Names the environment variable instead of the option, if that is where a wrong value comes from.
+fn by_origin(error: &clap::Error, command: clap::Command, message: String) -> String {
+    use clap::error::{ContextKind, ContextValue};
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
+        return message;
+    };
+    let flag = shown.split([' ', '=', '[']).next().unwrap_or_default();
+    let is_given = std::env::args_os()
+        .skip(1)
+        .take_while(|arg| arg != "--")
+        .filter_map(|arg| arg.into_string().ok())
+        .any(|arg| {
+            arg == flag
+                || arg
+                    .strip_prefix(flag)
+                    .is_some_and(|rest| rest.starts_with('='))
+        });
+    let command = command_so_far(command);
+    let mut args = command.get_arguments();
+    let arg = args.find(|arg| {
+        arg.get_long()
+            .is_some_and(|long| flag == format!("--{long}"))
+    });
+    match arg.and_then(clap::Arg::get_env) {
+        Some(variable) if !is_given && std::env::var_os(variable).is_some() => message.replacen(
+            &format!("'{shown}'"),
+            &format!("the variable {}", variable.to_string_lossy()),
+            1,
+        ),
+        _ => message,
+    }
+}
+
 /// Returns the help of the command that the valid arguments name.
-fn help_so_far(mut command: clap::Command) -> clap::builder::StyledStr {
+fn help_so_far(command: clap::Command) -> clap::builder::StyledStr {
+    command_so_far(command).render_help()
+}
+
+/// Returns the command that the valid arguments name.
+fn command_so_far(mut command: clap::Command) -> clap::Command {
     command.build();
     for arg in std::env::args_os().skip(1) {
         if let Some(next) = command.find_subcommand(&arg) {
             command = next.clone();
         }
     }
-    command.render_help()
+    command
 }
 
 /// Joins the lines of a parser error into one.

@@ -9,8 +9,9 @@ pub(crate) const IMPORT_HELP: &str = "\
 Formats: CSV and TSV, with a header unless --columns or --no-header says otherwise; the delimiter is
 detected from a first line `sep=;` or from the header. A field that begins with a quote ends with its
 closing quote: `\"a\"b` is a bad row. NDJSON: an object on each line. JSON: an array of objects, or an object
-one member of which is such an array; if there are several arrays, nothing is imported without --member.
-Objects are read twice for that; of a pipe, the first 8 MiB are checked. NDJSON without a line is no rows,
+one member of which is such an array; if there are several arrays, or the object has the members of the
+key itself, nothing is imported without --member. JSON is read twice for that, which also finds text after
+its end; of a pipe, the first 8 MiB are checked. NDJSON without a line is no rows,
 and any other empty file an error. gzip and zstd are detected by their
 first bytes, UTF-8 and UTF-16 by a byte order mark.
 
@@ -22,14 +23,15 @@ counted, and listed with -v.
 
 Types: a column of CSV is integer, number or boolean if all its fields are, in all files; otherwise it is
 text. Numbers must be written as they would be printed: 007, +1, 1.50, 1e5 and integers beyond 2^53 are
-text, unless --types says otherwise. An empty field is an empty string in a column of text, and null in
+text. With --types number, 1.50, 1e5 and such integers are numbers, digit by digit; 007 and +1 are bad rows,
+since JSON has no such numbers. An empty field is an empty string in a column of text, and null in
 any other. Files are read twice to detect types. Of a pipe, the first 8 MiB decide; a later row that does
 not fit is a bad row.
 
 Rows are committed in transactions of at most 1,000. The import stops at the first bad row; the rows
 before it stay. With --skip-bad it continues, and the exit code is 7. An import that ends early reports
 how many rows are in, and --skip-rows continues after them; importing them again does no harm. Ctrl-C ends
-an import in the same way, with the exit code 130.
+an import in the same way, with the exit code 130, and SIGTERM with 143; the code in JSON is CLOSED.
 
 With --replace nothing is changed until all rows have been read, and then everything at once; until then
 the rows are held in memory, 1 GiB at most. A truncated file looks like a smaller table: a replacement
@@ -147,7 +149,7 @@ pub(crate) struct ImportArgs {
     /// member `_rest`
     #[arg(long)]
     pub(crate) flexible: bool,
-    /// CSV: strip blanks around fields
+    /// CSV: strip blanks around fields, on both sides of their quotes
     #[arg(long)]
     pub(crate) trim: bool,
     /// CSV: value of an empty field
@@ -161,7 +163,13 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) encoding: Option<Encoding>,
     /// Skip the first N rows, which an earlier import committed
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        conflicts_with = "replace"
+    )]
     pub(crate) skip_rows: u64,
     /// Refuse two rows with the same key
     #[arg(long)]

@@ -117,8 +117,8 @@ of a replica, checked by its digest; a transaction that is committed during the 
 without being counted in the position.
 
 NDJSON has one {\"key\", \"value\", \"category\"?, \"expires_at\"?} on each line, JSON an array of these.
-CSV and TSV have a column for each, and the column `value` holds JSON. An import reads each of these
-formats back to the byte, without --key.
+CSV and TSV have a column for each of these, in which `value` holds JSON, and the columns seq and updated_at,
+which an import ignores. Apart from these two, an import reads each format back to the byte, without --key.
 A file given with -o is replaced only when everything has been written.
 
 Examples:
@@ -412,6 +412,14 @@ pub(crate) struct ExportArgs {
 /// # Errors
 /// If they are wrong, or ask for help.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if let [help, flag] = &words[..]
+        && help == "help"
+        && (flag == "--help" || flag == "-h")
+    {
+        // The parser's own `help` takes commands only.
+        command().try_get_matches_from(["hotread", "--help"])?;
+    }
     // Laying out all help texts takes longer than parsing, so it waits until one of them is shown.
     let matches = definition()
         .try_get_matches()

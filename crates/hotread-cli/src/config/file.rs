@@ -146,10 +146,8 @@ impl Reader<'_> {
 fn unknown(key: &str) -> String {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let wrong = last(key);
-    // Keys of the other table are suggested as well.
-    let likeness = |known: &Setting| {
-        strsim::jaro_winkler(key, &known.key).max(strsim::jaro_winkler(&wrong, &last(&known.key)))
-    };
+    // Keys of the other table are suggested as well, so the table is not compared.
+    let likeness = |known: &Setting| strsim::jaro_winkler(&wrong, &last(&known.key));
     let nearest = SETTINGS
         .iter()
         .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
@@ -186,7 +184,7 @@ mod tests {
             "5: there is no key heartbeat_ms; did you mean server.heartbeat_ms?",
             "7: there is no key server.hartbeat_ms; did you mean server.heartbeat_ms?",
             "8: server.drain_ms is -1; give a whole number",
-            "9: server.heartbeat_ms is 1; heartbeat_ms is 1; give at least 10",
+            "9: server.heartbeat_ms is 1; give at least 10",
             "10: allowed_hosts: \"a b\" is not a host",
             "11: server.rate_burst is 5000000000; ",
         ];
@@ -201,6 +199,11 @@ mod tests {
         let none = problems("zzz = 1");
         assert!(
             none[0].starts_with("1: there is no key zzz; there are db, "),
+            "{none:?}"
+        );
+        let none = problems("[server]\nbogus = 1");
+        assert!(
+            none[0].starts_with("2: there is no key server.bogus; there are db, "),
             "{none:?}"
         );
         let table = problems("server = 5");

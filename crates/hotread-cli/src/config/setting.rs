@@ -198,7 +198,14 @@ impl Kind {
             (Self::One(of), Value::String(text)) => of.contains(&text.as_str()),
             (Self::Switch, Value::Boolean(_)) => true,
             (Self::Number(option), Value::Integer(given)) => match u64::try_from(*given) {
-                Ok(given) => return option.check(given).map_err(|error| error.to_string()),
+                // The caller has named the setting and the number.
+                Ok(given) => {
+                    return option.check(given).map_err(|error| {
+                        let text = error.to_string();
+                        let advice = text.split_once("; ").map(|(_, advice)| advice.to_owned());
+                        advice.unwrap_or(text)
+                    });
+                }
                 Err(_) => false,
             },
             (Self::List, Value::Array(items)) => items.iter().all(Value::is_str),

@@ -23,6 +23,7 @@ fn a_dry_run_says_what_would_change_and_changes_nothing() {
         said.contains("would create table t\nwould add 3 records: \"add\", \"change\", \"same\""),
         "{said}"
     );
+    assert!(!said.contains("again with"), "{said}");
     assert!(!place.db().exists());
     let old: String = (0..30).map(|n| format!("old{n:02},1\n")).collect();
     let before = place.file("old.csv", format!("key,n\nsame,1\nchange,1\n{old}"));

@@ -74,6 +74,10 @@ fn each_command_explains_itself_and_ends_with_examples() {
         );
     }
     assert!(run(&["--version"]).ok().starts_with("hotread 0."));
+    let help = run(&["--help"]).ok();
+    for flag in ["--help", "-h"] {
+        assert_eq!(run(&["help", flag]).ok(), help);
+    }
 }
 
 #[test]

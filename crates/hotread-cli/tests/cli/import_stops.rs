@@ -71,6 +71,7 @@ fn an_empty_input_is_no_rows_only_as_ndjson() {
     let ndjson = ["import", "t", "-", "--format", "ndjson"];
     let said = created(place.run_with("", &ndjson));
     assert!(said.starts_with("0 rows read; 0 records in t; "), "{said}");
+    assert!(!said.contains("rows/s"), "{said}");
 }
 
 #[test]
@@ -98,6 +99,50 @@ fn an_object_with_two_arrays_is_refused_before_its_first_row() {
     assert!(!place.db().exists(), "nothing was imported");
     created(place.run(&["import", "t", &file, "--member", "b"]));
     assert_eq!(values(&place, "t")[0].0, "y");
+}
+
+#[test]
+fn lines_and_single_objects_are_not_taken_for_an_array() {
+    let place = Place::new();
+    let line = "{\"id\":\"a\",\"tags\":[{\"id\":\"x\"}]}\n";
+    let lines = place.file("lines.json", [line, line].concat());
+    let import = |file: &str, more: &[&str]| {
+        place.run(&[&["import", "t", file, "--key", "id"], more].concat())
+    };
+    let words = "line 2: there is more text after the end of the JSON; each line is an object, so \
+                 read it as ndjson (--format ndjson)";
+    for more in [&[][..], &["--skip-bad"], &["--replace"]] {
+        import(&lines, more).failed(2, words);
+    }
+    place
+        .run_with(
+            [line, line].concat(),
+            &["import", "t", "-", "--format", "json", "--key", "id"],
+        )
+        .failed(2, words);
+    let trailing = place.file("trailing.json", "[{\"id\":1}] trailing");
+    import(&trailing, &[]).failed(1, "there is more text after the end of the JSON");
+
+    let single = place.file("single.json", "{\"id\":\"single\",\"tags\":[]}");
+    let words = "the object has the key's member \"id\" itself, outside of its array \"tags\"; to \
+                 import the object as one row, read it as ndjson; otherwise name the rows' member \
+                 with --member NAME (--format ndjson)";
+    import(&single, &[]).failed(2, words);
+    let pretty = place.file(
+        "pretty.json",
+        "{\n  \"id\": \"p\",\n  \"tags\": [\"x\"]\n}\n",
+    );
+    let words = "put [ ] around it; otherwise name the rows' member with --member NAME";
+    import(&pretty, &["--skip-bad"]).failed(2, words);
+    assert!(!place.db().exists(), "nothing was imported");
+
+    created(import(&lines, &["--format", "ndjson"]));
+    import(&single, &["--format", "ndjson"]).ok();
+    let keys: Vec<_> = values(&place, "t")
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(keys, ["a", "single"]);
 }
 
 #[test]

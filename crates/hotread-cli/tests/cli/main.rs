@@ -11,6 +11,7 @@ mod guide;
 mod habits;
 mod help;
 mod import;
+mod import_advice;
 mod import_stops;
 mod lists;
 mod records;

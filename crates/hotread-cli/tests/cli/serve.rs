@@ -85,7 +85,7 @@ fn a_server_that_does_not_start_creates_no_database() {
         (&elsewhere, 5, "choose another address"),
         (&everywhere, 5, "an admin token is missing"),
         (&everywhere[..2], 5, "two things are missing"),
-        (&wrong, 2, "heartbeat_ms"),
+        (&wrong, 2, "heartbeat-ms"),
         (&["--passphrase-file", "none"], 1, "none"),
     ] {
         place.run(&[&["serve"], more].concat()).failed(code, words);

@@ -74,7 +74,7 @@ fn a_table_gets_another_schema_and_history() {
     place.run(&["table", "alter", "t", "--no-search"]).ok();
     place
         .run(&["search", "t", "text"])
-        .failed(1, "`hotread table alter --search`");
+        .failed(1, "`hotread table alter TABLE --search`");
     let renamed = place.run(&["table", "alter", "t", "--rename", "v"]).ok();
     assert_eq!(renamed, "table t was altered, and is v now\n");
     place.run(&["get", "t", "k"]).failed(3, "no table t");

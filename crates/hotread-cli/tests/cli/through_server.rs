@@ -417,6 +417,9 @@ fn tokens_are_made_through_a_server_and_never_shown() {
             .contains("records")
     );
     run(Some(&reader), &["set", "t", "k", "1"]).failed(4, "does not allow this");
+    for table in ["t", "new"] {
+        run(Some(&reader), &["import", table, "x.ndjson"]).failed(4, "needs the role write");
+    }
     run(Some(&reader), &["token", "list", "--json"]).failed_json(4, "FORBIDDEN");
     // The option on the command line takes precedence over the environment.
     let ran = run(Some(&reader), &["set", "t", "k", "1", "--token", &admin]);
@@ -441,7 +444,10 @@ fn a_first_load_that_is_too_large_for_one_step_is_imported_in_pieces() {
         serving.run(&[&["import", "t", &file, "--replace"], more].concat())
     };
     let conditional = import("first.ndjson", 0, &["--if-seq", "0"]);
-    conditional.failed(1, "changes 2500 records, but at most 100");
+    conditional.failed(
+        1,
+        "allow more changes (server.max_replace_changes, `hotread serve --max-replace-changes`)",
+    );
     let first = import("first.ndjson", 0, &[]);
     assert_eq!(first.code, 0, "{first:?}");
     let said = "table t is empty, and 2,500 records are too many for one step of the server";

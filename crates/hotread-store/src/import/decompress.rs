@@ -1,18 +1,32 @@
 //! Compressed files: gzip and zstd, recognized by their first bytes. Decompressed data is streamed, so
 //! that a small file with much content takes no more memory than another.
 
+use super::ImportError;
 use super::input::Input;
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use std::error::Error as StdError;
 use std::io::{self, BufRead, BufReader, Read};
 
+/// First bytes of formats that are not decompressed, and their names.
+const UNREAD: [(&[u8], &str); 4] = [
+    (b"\xfd7zXZ\0", "xz"),
+    (b"PK\x03\x04", "zip"),
+    (b"BZh91AY&SY", "bzip2"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+];
+
 /// Returns the reader, decompressed if necessary.
-pub(super) fn decompress<'a>(mut reader: Input<'a>) -> io::Result<Box<dyn Read + 'a>> {
-    Ok(match reader.sample(4)? {
+pub(super) fn decompress<'a>(mut reader: Input<'a>) -> Result<Box<dyn Read + 'a>, ImportError> {
+    let start = reader.sample(10)?;
+    if let Some((_, format)) = UNREAD.iter().find(|(first, _)| start.starts_with(first)) {
+        return Err(ImportError::Compressed { format });
+    }
+    Ok(match start {
         [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(BufReader::new(reader))),
         // A frame, or one after data of another program.
-        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
             Box::new(Zstd::new(BufReader::new(reader))?)
         }
         _ => Box::new(reader),
@@ -54,7 +68,7 @@ impl<R: BufRead> Zstd<R> {
                     io::copy(own, &mut io::sink())?;
                 }
                 begun => {
-                    begun.map_err(damaged)?;
+                    begun.map_err(undecodable)?;
                     self.in_frame = true;
                     return Ok(true);
                 }
@@ -76,7 +90,7 @@ impl<R: BufRead> Read for Zstd<R> {
             if !self.decoder.is_finished() {
                 let some = BlockDecodingStrategy::UptoBlocks(1);
                 let decoded = self.decoder.decode_blocks(&mut self.reader, some);
-                decoded.map_err(damaged)?;
+                decoded.map_err(undecodable)?;
                 continue;
             }
             let sum = self.decoder.get_checksum_from_data();
@@ -86,6 +100,19 @@ impl<R: BufRead> Read for Zstd<R> {
             self.in_frame = false;
         }
     }
+}
+
+/// Returns the error for data that cannot be decoded. The decoder's own message shows its structures.
+fn undecodable(error: impl StdError + 'static) -> io::Error {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        let ended = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+        if error.downcast_ref().is_some_and(ended) {
+            return damaged("the data ends too early; check that the file is complete");
+        }
+        cause = error.source();
+    }
+    damaged("the data is damaged")
 }
 
 fn damaged(error: impl std::fmt::Display) -> io::Error {

@@ -33,7 +33,7 @@ pub(super) fn guess_delimiter<R: Read>(
 pub(super) struct Quotes {
     quote: u8,
     delimiter: u8,
-    /// Allows blanks after a closing quote.
+    /// Allows blanks before an opening quote and after a closing one.
     trim: bool,
     state: State,
 }
@@ -66,6 +66,40 @@ impl Quotes {
     /// Begins a row.
     pub(super) fn begin(&mut self) {
         self.state = State::Start;
+    }
+
+    /// Returns the number of blanks before the quote that opens the next field, if these are next and may be
+    /// removed.
+    pub(super) fn blanks_before<R: Read>(&self, source: &mut Source<R>) -> io::Result<usize> {
+        if !self.trim || !matches!(self.state, State::Start) {
+            return Ok(0);
+        }
+        let mut blanks = 0;
+        loop {
+            let unread = source.unread().get(blanks..).unwrap_or_default();
+            let blank = |byte: &&u8| {
+                matches!(byte, b' ' | b'\t') && **byte != self.delimiter && **byte != self.quote
+            };
+            let more = unread.iter().take_while(blank).count();
+            blanks += more;
+            match unread.get(more).copied() {
+                Some(byte) if byte == self.quote => return Ok(blanks),
+                Some(_) => return Ok(0),
+                // Only the beginning of a long row is looked at.
+                None if blanks > CHUNK_BYTES || !source.more()? => return Ok(0),
+                None => {}
+            }
+        }
+    }
+
+    /// Returns the next bytes for the splitter: those of one field, if blanks may have to be removed before the
+    /// next one.
+    pub(super) fn piece<'a>(&self, unread: &'a [u8]) -> &'a [u8] {
+        let end = match self.trim {
+            true => memchr::memchr(self.delimiter, unread).map(|at| at + 1),
+            false => None,
+        };
+        &unread[..end.unwrap_or(unread.len())]
     }
 
     /// Continues with the next bytes of the row. Returns `true` if text follows a closing quote in them.

@@ -18,6 +18,12 @@ pub enum ImportError {
     /// Reading failed.
     #[error("cannot read the file: {0}")]
     Io(#[from] io::Error),
+    /// The file is compressed, or an archive, in a format that is not read.
+    #[error("this is {format} data, which is not read; decompress it, and import the text")]
+    Compressed {
+        /// The format.
+        format: &'static str,
+    },
     /// The text begins with a NUL and another byte, in either order, as UTF-16 does.
     #[error(
         "the file has NUL bytes, as UTF-16 (utf-16le or utf-16be) without a byte order mark has; name its encoding"
@@ -106,15 +112,48 @@ pub enum ImportError {
         /// The reason.
         reason: &'static str,
     },
-    /// The JSON is an object without an array of rows.
+    /// Text follows the end of the JSON.
     #[error(
-        "the object has no array{}; if each line is an object, the format is ndjson; \
-         otherwise name the rows' member",
-        named(.member.as_deref())
+        "line {line}: there is more text after the end of the JSON; {}",
+        if *.of_lines { "each line is an object, so read it as ndjson" } else { "check the format" }
     )]
+    MoreText {
+        /// The line with the text.
+        line: u64,
+        /// `true` if the JSON is an object on one line, and another object begins on a later one.
+        of_lines: bool,
+    },
+    /// The JSON is an object without an array of rows.
+    #[error("the object has no array{}; {}", named(.member.as_deref()), one_row(*.one_line))]
     NoArray {
         /// The requested member.
         member: Option<String>,
+        /// `true` if the whole object is on one line.
+        one_line: bool,
+    },
+    /// The only array of the object has elements that are not rows.
+    #[error(
+        "the array in the member {:?} does not begin with an object; {}",
+        cut(.member), one_row(*.one_line)
+    )]
+    NotObjects {
+        /// The member with the array.
+        member: String,
+        /// `true` if the whole object is on one line.
+        one_line: bool,
+    },
+    /// The object has the members of the key itself, and so seems to be a row rather than to have rows.
+    #[error(
+        "the object has the key's member {:?} itself, outside of its array {:?}; {}",
+        cut(.key), cut(.member), one_row(*.one_line)
+    )]
+    OwnKey {
+        /// The first member of the key.
+        key: String,
+        /// The member with the array.
+        member: String,
+        /// `true` if the whole object is on one line.
+        one_line: bool,
     },
     /// The JSON is an object with several arrays.
     #[error(
@@ -143,6 +182,29 @@ pub enum ImportError {
         /// The column.
         column: String,
     },
+}
+
+/// Returns the advice for an object that may be a row; only one on a single line is one of ndjson.
+fn one_row(one_line: bool) -> &'static str {
+    match one_line {
+        true => {
+            "to import the object as one row, read it as ndjson; otherwise name the rows' member"
+        }
+        false => {
+            "to import the object as one row, put [ ] around it; otherwise name the rows' member"
+        }
+    }
+}
+
+/// Says that a position is one in the value, which is not that in the file.
+fn of_value(invalid: &InvalidValue) -> String {
+    let text = invalid.to_string();
+    match text.split_once(" at line ") {
+        Some((what, place)) => {
+            format!("{what} at its line {place}").replacen("not JSON", "the value is not JSON", 1)
+        }
+        None => text,
+    }
 }
 
 fn named(member: Option<&str>) -> String {
@@ -233,9 +295,10 @@ pub enum RowReason {
     Misquoted,
     /// A row has more or fewer fields than there are columns.
     #[error(
-        "the row has {found} field{} where {expected} columns are named; quote fields that contain the delimiter, \
+        "the row has {found} field{} where {expected} column{} named; quote fields that contain the delimiter, \
          or allow flexible rows",
-        if *.found == 1 { "" } else { "s" }
+        if *.found == 1 { "" } else { "s" },
+        if *.expected == 1 { " is" } else { "s are" }
     )]
     Fields {
         /// The number of fields.
@@ -298,7 +361,7 @@ pub enum RowReason {
     #[error(transparent)]
     Name(#[from] InvalidName),
     /// The value is invalid.
-    #[error(transparent)]
+    #[error("{}", of_value(.0))]
     Value(#[from] InvalidValue),
     /// The time of expiry is invalid.
     #[error("expires_at: {0}")]

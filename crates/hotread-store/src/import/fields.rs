@@ -204,10 +204,19 @@ impl Splitter {
         };
         quotes.iter_mut().for_each(Quotes::begin);
         loop {
+            if let Some(quotes) = quotes {
+                let blanks = quotes.blanks_before(source)?;
+                row_bytes += blanks;
+                source.take(blanks);
+            }
             let at_end = source.unread().is_empty() && !source.more()?;
             // A row that ends with the file is terminated by a line end, unless the line end would
             // become part of it.
-            let input = if at_end { b"\n" } else { source.unread() };
+            let input = match quotes {
+                _ if at_end => b"\n",
+                Some(quotes) => quotes.piece(source.unread()),
+                None => source.unread(),
+            };
             let Fields { text, ends, .. } = &mut self.fields;
             let (result, read, out, fields) =
                 core.read_record(input, &mut text[written..], &mut ends[ended..]);

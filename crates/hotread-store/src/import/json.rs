@@ -5,6 +5,7 @@ use super::object::Objects;
 use super::options::Options;
 use super::source::{Line, Source};
 use super::{At, ImportError, MAX_ROW_BYTES, MAX_SKIPPED_BYTES, Row, RowError, RowReason};
+use std::collections::HashSet;
 use std::io::Read;
 
 /// The rows of newline-delimited JSON.
@@ -85,6 +86,13 @@ pub(super) struct Array {
     items: u64,
     /// Set if arrays are passed over, to find all of them.
     passes_over: bool,
+    /// The members of the key, and of them those that the object around the array has itself.
+    key: Vec<String>,
+    own: HashSet<String>,
+    /// Set if the first element of the array is not an object.
+    of_others: bool,
+    /// Number of the line on which the text begins.
+    first_line: u64,
 }
 
 impl Array {
@@ -100,24 +108,35 @@ impl Array {
             line: 1,
             items: 0,
             passes_over: false,
+            key: match options.key.is_empty() {
+                true => vec!["key".to_owned(), "value".to_owned()],
+                false => options.key.clone(),
+            },
+            own: HashSet::new(),
+            of_others: false,
+            first_line: 1,
         }
     }
 
-    /// Reads an object to its end, without the rows in its array.
+    /// Reads the text to its end, without the rows in its array.
     ///
     /// # Errors
-    /// If it has another array that could be meant. Other errors are those of
-    /// [`next_row`](Self::next_row), but they may come earlier.
+    /// If an object has another array that could be meant, or seems to be a row itself, or if more text follows.
+    /// Other errors are those of [`next_row`](Self::next_row), but they may come earlier.
     pub(super) fn find_arrays<R: Read>(
         &mut self,
         source: &mut Source<R>,
     ) -> Result<(), ImportError> {
         self.passes_over = true;
         self.start(source)?;
+        if self.in_array() {
+            self.state = State::End;
+            self.pass_over(source, 1)?;
+        }
         while matches!(self.state, State::Members) {
             self.member(source)?;
         }
-        Ok(())
+        self.end(source)
     }
 
     pub(super) fn next_row<R: Read>(
@@ -133,14 +152,26 @@ impl Array {
                         return Ok(Some(row));
                     }
                 }
-                State::End => {
-                    return match self.next_byte(source)? {
-                        None => Ok(None),
-                        Some(_) => Err(self.wrong("there is more text after the end of the JSON")),
-                    };
-                }
+                State::End => return self.end(source).map(|()| None),
             }
         }
+    }
+
+    /// Checks that no text follows.
+    fn end<R: Read>(&mut self, source: &mut Source<R>) -> Result<(), ImportError> {
+        let one_line = self.in_one_line();
+        let Some(byte) = self.next_byte(source)? else {
+            return Ok(());
+        };
+        Err(ImportError::MoreText {
+            line: self.line,
+            of_lines: one_line && self.in_object && byte == b'{' && self.line > self.first_line,
+        })
+    }
+
+    /// Returns `true` if the text has had no line end since it began.
+    fn in_one_line(&self) -> bool {
+        self.line == self.first_line
     }
 
     fn wrong(&self, reason: &'static str) -> ImportError {
@@ -172,6 +203,7 @@ impl Array {
             _ => return Err(self.wrong("an array or an object should be here")),
         };
         self.in_object = opening == Some(b'{');
+        self.first_line = self.line;
         source.take(1);
         Ok(())
     }
@@ -196,17 +228,12 @@ impl Array {
     fn member<R: Read>(&mut self, source: &mut Source<R>) -> Result<(), ImportError> {
         if !self.part(source, b'}')? {
             self.state = State::End;
-            return match self.found {
-                true => Ok(()),
-                false => Err(ImportError::NoArray {
-                    member: self.member.clone(),
-                }),
-            };
+            return self.judge_object(source);
         }
         if self.next_byte(source)? != Some(b'"') {
             return Err(self.wrong("a member's name should be here"));
         }
-        let Extent::Whole(bytes) = self.extent(source)? else {
+        let Extent::Whole(bytes) = self.extent(source, 0)? else {
             return Err(self.wrong("a member's name is too long"));
         };
         let name: String = serde_json::from_slice(&source.unread()[..bytes])
@@ -216,13 +243,16 @@ impl Array {
             return Err(self.wrong("a colon should be here"));
         }
         source.take(1);
+        if self.passes_over && self.key.contains(&name) {
+            self.own.insert(name.clone());
+        }
         let is_array = self.next_byte(source)? == Some(b'[');
         let meant = match self.asked {
             true => self.member.as_ref() == Some(&name),
             false => is_array,
         };
         if !meant {
-            return self.pass_over(source);
+            return self.pass_over(source, 0);
         }
         if self.found {
             let first = self.member.clone().unwrap_or_default();
@@ -235,22 +265,63 @@ impl Array {
             });
         }
         if !is_array {
-            return Err(ImportError::NoArray { member: Some(name) });
+            return Err(ImportError::NoArray {
+                member: Some(name),
+                one_line: false,
+            });
         }
         self.found = true;
         self.member = Some(name);
-        if self.passes_over {
-            return self.pass_over(source);
-        }
         source.take(1);
+        if self.passes_over {
+            let first = self.next_byte(source)?;
+            self.of_others = !matches!(first, None | Some(b'{' | b']'));
+            return self.pass_over(source, 1);
+        }
         self.first = true;
         self.state = State::Elements;
         Ok(())
     }
 
-    /// Takes the value of a member.
-    fn pass_over<R: Read>(&mut self, source: &mut Source<R>) -> Result<(), ImportError> {
-        if let Extent::Whole(bytes) = self.extent(source)? {
+    /// Decides, after its closing bracket, whether the object is one around an array of rows.
+    fn judge_object<R: Read>(&mut self, source: &mut Source<R>) -> Result<(), ImportError> {
+        let one_line = self.in_one_line();
+        if !self.found || self.passes_over {
+            // Objects one after another are lines rather than one around an array.
+            self.end(source)?;
+        }
+        let member = self.member.clone();
+        let Some(array) = member.clone().filter(|_| self.found) else {
+            return Err(ImportError::NoArray { member, one_line });
+        };
+        if !self.passes_over || self.asked {
+            return Ok(());
+        }
+        if self.of_others {
+            return Err(ImportError::NotObjects {
+                member: array,
+                one_line,
+            });
+        }
+        match self.key.first() {
+            Some(key) if self.key.iter().all(|key| self.own.contains(key)) => {
+                Err(ImportError::OwnKey {
+                    key: key.clone(),
+                    member: array,
+                    one_line,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a value, or the rest of one after this many opening brackets.
+    fn pass_over<R: Read>(
+        &mut self,
+        source: &mut Source<R>,
+        depth: usize,
+    ) -> Result<(), ImportError> {
+        if let Extent::Whole(bytes) = self.extent(source, depth)? {
             self.line += lines(&source.unread()[..bytes]);
             source.take(bytes);
         }
@@ -276,7 +347,7 @@ impl Array {
             line: self.line,
             item: Some(self.items),
         };
-        Ok(Some(match self.extent(source)? {
+        Ok(Some(match self.extent(source, 0)? {
             Extent::Skipped => Err(RowError {
                 at,
                 reason: RowReason::TooLong,
@@ -294,10 +365,15 @@ impl Array {
         }))
     }
 
-    /// Finds the end of the value that begins with the next byte. It ends with its closing bracket or
-    /// quote, or before the byte after a number or word. The value is not validated otherwise.
-    fn extent<R: Read>(&mut self, source: &mut Source<R>) -> Result<Extent, ImportError> {
-        let (mut depth, mut in_string) = (0_usize, false);
+    /// Finds the end of the value that begins with the next byte, or had this many opening brackets before it.
+    /// It ends with its closing bracket or quote, or before the byte after a number or word. The value is not
+    /// validated otherwise.
+    fn extent<R: Read>(
+        &mut self,
+        source: &mut Source<R>,
+        mut depth: usize,
+    ) -> Result<Extent, ImportError> {
+        let mut in_string = false;
         // The scanned part of the unread bytes; and the bytes that were taken because the value is too
         // long.
         let (mut seen, mut skipped) = (0, 0);

@@ -142,14 +142,18 @@ impl fmt::Debug for Rows<'_> {
 }
 
 /// Reads a file of JSON to its end or first error, without its rows, to check that the array that has the
-/// rows is the only one that can be meant. [`Rows`] notice a second array only after those of the first.
+/// rows is the only one that can be meant, that an object with it is not a row itself, and that no text
+/// follows. [`Rows`] notice a second array or more text only after the rows.
 ///
 /// # Errors
-/// If there is a second array, or if reading fails. [`Rows`] report all other errors.
+/// If one of these is so, or if reading fails. [`Rows`] report all other errors.
 pub fn check_arrays(input: Input<'_>, options: &Options) -> Result<(), ImportError> {
     match json::Array::new(options).find_arrays(&mut Source::new(input)) {
         Err(
-            error @ (ImportError::SecondArray { .. }
+            error @ (ImportError::MoreText { .. }
+            | ImportError::NotObjects { .. }
+            | ImportError::OwnKey { .. }
+            | ImportError::SecondArray { .. }
             | ImportError::ArrayTwice { .. }
             | ImportError::Io(_)),
         ) => Err(error),

@@ -10,7 +10,8 @@ use crate::error::CommitError;
 use crate::options::TableInfo;
 use graph::Graph;
 use hotread_proto::{Key, TableName, Value};
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value as Json;
 
 /// Largest schema, in bytes: several times the largest common ones.
@@ -55,7 +56,7 @@ impl Schema {
             .with_pattern_options(patterns)
             .should_validate_formats(true)
             .build(&schema)
-            .map_err(|e| e.to_string())?;
+            .map_err(|e| wrong_part(&e))?;
         Ok(Self { validator, graph })
     }
 
@@ -110,6 +111,23 @@ impl Schema {
                 e.masked_with("the value").to_string(),
             )
         })
+    }
+}
+
+/// Describes the part of a schema that is not one of a JSON Schema. Schemas are no secret.
+fn wrong_part(error: &ValidationError<'_>) -> String {
+    const SHOWN: usize = 64;
+    let path = error.instance_path().to_string();
+    if path.is_empty() {
+        return error.to_string();
+    }
+    match error.kind() {
+        // Its message names the rules of JSON Schema rather than the part.
+        ValidationErrorKind::AnyOf { .. } => {
+            let part: String = error.instance().to_string().chars().take(SHOWN).collect();
+            format!("{part} at {path} cannot be used")
+        }
+        _ => format!("{error} (at {path})"),
     }
 }
 

@@ -113,11 +113,14 @@ pub(super) fn run(
         out.line(&format!("would add {}", added.tell()))?;
         out.line(&format!("would change {}", changed.tell()))?;
         let equal = grouped(unchanged.count);
-        out.line(&match args.replace {
-            true => format!("would leave {equal} as they are"),
+        match args.replace {
+            true => out.line(&format!("would leave {equal} as they are"))?,
+            false if unchanged.count == 0 => {}
             // Each row is written, and so has a new sequence number and an entry in the history.
-            false => format!("would write {equal} again with the values that they have"),
-        })?;
+            false => out.line(&format!(
+                "would write {equal} again with the values that they have"
+            ))?,
+        }
         if let Some(deleted) = deleted {
             out.line(&format!("would delete {}", deleted.tell()))?;
         }

@@ -23,11 +23,20 @@ pub(super) fn would_empty(name: &str, rows: &str, args: &ImportArgs) -> anyhow::
 pub(super) fn unreadable(error: &ImportError, name: &str, done: &str) -> anyhow::Error {
     let (is_usage, option) = match error {
         ImportError::NoKey { columns } | ImportError::UnknownColumn { columns, .. } => {
-            (true, format!(" with --key COLUMN{}", or_delimiter(columns)))
+            let or = match columns.first() {
+                Some(first) if first.starts_with('#') => OR_COMMENT.to_owned(),
+                _ => or_delimiter(columns),
+            };
+            (true, format!(" with --key COLUMN{or}"))
         }
-        ImportError::NoArray { .. } | ImportError::SecondArray { .. } => {
-            (true, " with --member NAME".to_owned())
+        ImportError::NoArray { one_line, .. }
+        | ImportError::NotObjects { one_line, .. }
+        | ImportError::OwnKey { one_line, .. } => {
+            let or_lines = if *one_line { " (--format ndjson)" } else { "" };
+            (true, format!(" with --member NAME{or_lines}"))
         }
+        ImportError::SecondArray { .. } => (true, " with --member NAME".to_owned()),
+        ImportError::MoreText { of_lines: true, .. } => (true, " (--format ndjson)".to_owned()),
         ImportError::NulBytes => (true, " with --encoding NAME".to_owned()),
         ImportError::NoHeader => (true, " with --columns A,B,…".to_owned()),
         ImportError::TypeOfKey { .. } => (true, " with --keep-key".to_owned()),
@@ -46,6 +55,8 @@ pub(super) fn unreadable(error: &ImportError, name: &str, done: &str) -> anyhow:
 
 const WITH_ENCODING: &str = " with --encoding, such as --encoding latin1";
 const WITHOUT_QUOTES: &str = " with --quote none (--trim allows blanks after a closing quote)";
+
+const OR_COMMENT: &str = "; if lines that begin with '#' are comments, give --comment '#'";
 
 /// Returns the advice for columns whose names look like several that another delimiter separates.
 fn or_delimiter(columns: &[String]) -> String {
@@ -85,7 +96,18 @@ pub(super) fn bad_row(
         | RowReason::UnknownField { .. } => (Code::BadRequest, " with --key NAME"),
         _ => (Code::BadRequest, ""),
     };
-    stopped(code, origin, files, &format!("{reason}{option}"), done)
+    let or = match reason {
+        RowReason::Fields { .. } if files.may_have_comments(origin) => OR_COMMENT,
+        RowReason::NoKey { .. }
+        | RowReason::MissingField { .. }
+        | RowReason::UnknownField { .. }
+            if files.may_be_array(origin) =>
+        {
+            "; if an array of the object has the rows, give --format json"
+        }
+        _ => "",
+    };
+    stopped(code, origin, files, &format!("{reason}{option}{or}"), done)
 }
 
 pub(super) fn stopped(
@@ -122,5 +144,5 @@ pub(super) fn too_many(name: &str, most_bytes: usize) -> anyhow::Error {
 /// Returns the error for an import that a signal ended.
 pub(super) fn interrupted(name: &str, done: &str) -> anyhow::Error {
     let message = format!("{name}: interrupted ({done})");
-    Failure::new(Code::BadRequest, message).into()
+    Failure::new(Code::Closed, message).into()
 }

@@ -14,7 +14,7 @@ use indicatif::ProgressBar;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -52,6 +52,10 @@ struct Source {
     options: Options,
     /// Size in bytes of a file that can be read twice.
     size: Option<u64>,
+    /// Set if the first line begins with `#`, and no comments were named.
+    may_have_comments: bool,
+    /// Set if the text is one object with an array of objects, which was taken for a line of NDJSON.
+    may_be_array: bool,
     /// The opened input, until it is read.
     input: Option<Input<'static>>,
 }
@@ -71,6 +75,11 @@ pub(super) struct Files {
 impl Files {
     /// Opens all files, and determines the format of each. `bar` shows the bytes that are read.
     pub(super) fn open(args: &ImportArgs, bar: &ProgressBar) -> Result<Self> {
+        let mut named = HashSet::new();
+        if let Some(twice) = args.key.iter().find(|name| !named.insert(*name)) {
+            let message = format!("--key names {twice:?} twice; name it once");
+            return Err(Failure::usage(message).into());
+        }
         let stdin = args.files.iter().filter(|path| is_stdin(path)).count();
         if stdin > 1 {
             return Err(Failure::usage("stdin can be read once; give `-` once").into());
@@ -86,9 +95,13 @@ impl Files {
             let input = input(file, args, bar);
             let mut input = input.map_err(|error| unreadable(&error, &name, ""))?;
             let options = options(args, path, &name, &mut input)?;
+            let text = input.sample(TOLD_BYTES).map_err(ImportError::Io);
+            let text = text.map_err(|error| unreadable(&error, &name, ""))?;
             Ok(Source {
                 name,
                 path: path.clone(),
+                may_have_comments: args.comment.is_none() && text.starts_with(b"#"),
+                may_be_array: options.format == Format::Ndjson && is_one_with_objects(text),
                 options,
                 // A regular file is opened again, so its sample is not lost.
                 input: size.is_none().then_some(input),
@@ -225,6 +238,16 @@ impl Files {
         format!("{}, {}", self.sources[origin.file].name, origin.at)
     }
 
+    /// Returns `true` if lines of the row's file may be comments.
+    pub(super) fn may_have_comments(&self, origin: Origin) -> bool {
+        self.sources[origin.file].may_have_comments
+    }
+
+    /// Returns `true` if the row may be an object around the rows.
+    pub(super) fn may_be_array(&self, origin: Origin) -> bool {
+        self.sources[origin.file].may_be_array
+    }
+
     /// Returns a bad row with its place.
     pub(super) fn bad(&self, origin: Origin, message: String) -> Bad {
         let At { line, item } = origin.at;
@@ -243,6 +266,14 @@ impl Files {
             all => format!("{} files", all.len()),
         }
     }
+}
+
+/// Returns `true` if the text is one object, a member of which is an array of objects.
+fn is_one_with_objects(text: &[u8]) -> bool {
+    let members: serde_json::Result<BTreeMap<String, serde_json::Value>> =
+        serde_json::from_slice(text);
+    let mut arrays = members.iter().flat_map(BTreeMap::values);
+    arrays.any(|member| member.get(0).is_some_and(serde_json::Value::is_object))
 }
 
 /// Returns the types that are given for columns, and `true` if all other columns are text.

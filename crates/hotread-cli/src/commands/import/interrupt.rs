@@ -3,14 +3,12 @@
 
 use crate::exit;
 use anyhow::{Context, Result};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::{process, thread};
 use tokio::signal::unix::SignalKind;
 
-/// Exit code of an interrupted command, the same as after SIGINT.
-pub(super) const EXIT: u8 = 130;
-
-static CAME: AtomicBool = AtomicBool::new(false);
+/// Number of the first signal that has arrived, or 0.
+static CAME: AtomicI32 = AtomicI32::new(0);
 
 /// Listens for signals from now on: the first ends reading, the second the process.
 pub(super) fn watch() -> Result<()> {
@@ -25,12 +23,12 @@ pub(super) fn watch() -> Result<()> {
     };
     let wait = move || {
         runtime.block_on(async {
-            first.await;
-            // ORDERING: the flag publishes no other data.
-            CAME.store(true, Ordering::Relaxed);
+            let kind = first.await;
+            // ORDERING: the number publishes no other data.
+            CAME.store(kind.as_raw_value(), Ordering::Relaxed);
             if let Ok(second) = exit::signalled(kinds) {
                 second.await;
-                process::exit(EXIT.into());
+                process::exit(exit_code().into());
             }
         });
     };
@@ -42,5 +40,12 @@ pub(super) fn watch() -> Result<()> {
 
 /// Returns `true` if a signal has arrived.
 pub(super) fn came() -> bool {
-    CAME.load(Ordering::Relaxed)
+    CAME.load(Ordering::Relaxed) != 0
+}
+
+/// Returns the exit code after the first signal: as shells report a process that it ended.
+pub(super) fn exit_code() -> u8 {
+    /// What shells add to the number of the signal.
+    const SIGNALLED: i32 = 128;
+    u8::try_from(SIGNALLED + CAME.load(Ordering::Relaxed)).unwrap_or(u8::MAX)
 }

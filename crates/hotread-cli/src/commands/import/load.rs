@@ -44,6 +44,8 @@ pub(super) struct Loaded {
     /// Rows that were read, bad ones included.
     pub(super) rows: u64,
     pub(super) bad_rows: u64,
+    /// Number of rows of the files, if more were to be skipped.
+    pub(super) all_skipped: Option<u64>,
     /// The first bad rows.
     pub(super) bad: Vec<Bad>,
     pub(super) seen: Seen,
@@ -102,6 +104,7 @@ pub(super) fn read(
 ) -> Result<End> {
     let Job { args, list, bar } = *job;
     let start = Instant::now();
+    let mut last = 0;
     loop {
         let next = files.next(args);
         if interrupt::came() {
@@ -109,10 +112,14 @@ pub(super) fn read(
         }
         let (origin, row) = match next {
             Ok(Some(row)) => row,
-            Ok(None) => return Ok(End::Done),
+            Ok(None) => {
+                loaded.all_skipped = (last < args.skip_rows).then_some(last);
+                return Ok(End::Done);
+            }
             Err(broken) => return Ok(End::Broken(broken)),
         };
-        if origin.number <= args.skip_rows {
+        last = origin.number;
+        if last <= args.skip_rows {
             continue;
         }
         loaded.rows += 1;
@@ -209,6 +216,8 @@ struct Batches<'a> {
     tables: &'a Tables,
     table: &'a TableName,
     skip_bad: bool,
+    /// Set if the rows come in their order, so that an import of the later ones continues this one.
+    in_order: bool,
     note: Option<&'a Note>,
     /// Keys of the current transaction, if the table has a schema. Such a transaction has no key twice,
     /// so that an error that names a key names a row.
@@ -240,6 +249,7 @@ impl<'a> Batches<'a> {
             tables,
             table: &args.table,
             skip_bad: args.skip_bad,
+            in_order: !args.replace,
             note: args.note.as_ref(),
             keys: schema.then(HashSet::new),
             txn: Txn::new(),
@@ -362,6 +372,10 @@ impl<'a> Batches<'a> {
         let name = files.names();
         error.context(match self.committed {
             0 => format!("{name}, in the first rows"),
+            rows if !self.in_order => format!(
+                "{name}, after {}, which are in the table; import without --replace to add the others",
+                count(rows, "row", "rows")
+            ),
             rows => format!(
                 "{name}, after {}, --skip-rows {} continues after them",
                 count(rows, "row", "rows"),
@@ -405,7 +419,18 @@ fn refused(error: anyhow::Error, name: &str) -> anyhow::Error {
             message,
             seq: None,
             ..
-        } => Failure::new(code, format!("{name}: {message}: here with --max-delete")).into(),
+        } => {
+            let message = message.replace("max_delete_percent", "--max-delete");
+            Failure::new(code, format!("{name}: {message}")).into()
+        }
+        ErrorBody {
+            code: code @ Code::TooLarge,
+            message,
+            ..
+        } if message.ends_with("allow more changes") => {
+            let option = "server.max_replace_changes, `hotread serve --max-replace-changes`";
+            Failure::new(code, format!("{name}: {message} ({option})")).into()
+        }
         _ => error.context(name.to_owned()),
     }
 }

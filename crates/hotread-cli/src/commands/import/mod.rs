@@ -11,12 +11,12 @@ mod seen;
 use super::{Mode, Session};
 use crate::args::ImportArgs;
 use crate::backend::Tables;
-use crate::exit::{self, Exit};
+use crate::exit::{self, Exit, Failure};
 use crate::output::{Out, count, grouped};
 use anyhow::Result;
-use failures::would_empty;
+use failures::{interrupted, would_empty};
 use files::{Bad, Files};
-use hotread_proto::{Code, Digest, Epoch, TableName};
+use hotread_proto::{Code, Digest, Epoch};
 use hotread_store::TableOptions;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use load::{Held, Job, Loaded};
@@ -77,35 +77,46 @@ pub(super) fn run(session: &Session, args: ImportArgs, out: &mut Out) -> Result<
     session.check_place()?;
     let start = Instant::now();
     let bar = ProgressBar::hidden();
-    let mut files = Files::open(&args, &bar)?;
-    files.check_arrays(&args)?;
-    files.tell_types(&args)?;
-    // Checked before anything is created: a file of the wrong kind fails at its first row.
-    let empty = files.check_first(&args)?;
-    if empty && args.replace && !args.allow_empty {
-        return Err(would_empty(&files.names(), "rows", &args));
-    }
-    let job = Job {
-        args: &args,
-        list: session.verbose(),
-        bar: &bar,
-    };
-    if !session.json() {
-        show(&bar, files.bytes());
-    }
     interrupt::watch()?;
-    let done = match args.dry_run {
-        true => dry_run::run(session, &job, files, out),
-        false => import(session, &job, files, start, out),
-    };
+    let done = checked(&args, &bar).and_then(|files| {
+        let job = Job {
+            args: &args,
+            list: session.verbose(),
+            bar: &bar,
+        };
+        if !session.json() {
+            show(&bar, files.bytes());
+        }
+        match args.dry_run {
+            true => dry_run::run(session, &job, files, out),
+            false => import(session, &job, files, start, out),
+        }
+    });
     bar.finish_and_clear();
     match done {
         Err(error) if interrupt::came() => {
             exit::report(&error, session.json());
-            Ok(interrupt::EXIT.into())
+            Ok(interrupt::exit_code().into())
         }
         done => done,
     }
+}
+
+/// Opens the files, and checks them as far as possible before anything is created: a file of the wrong kind
+/// fails at its first row.
+fn checked(args: &ImportArgs, bar: &ProgressBar) -> Result<Files> {
+    let mut files = Files::open(args, bar)?;
+    let empty = files
+        .check_arrays(args)
+        .and_then(|()| files.tell_types(args))
+        .and_then(|()| files.check_first(args));
+    if interrupt::came() {
+        return Err(interrupted(&files.names(), "nothing was imported"));
+    }
+    if empty? && args.replace && !args.allow_empty {
+        return Err(would_empty(&files.names(), "rows", args));
+    }
+    Ok(files)
 }
 
 fn import(
@@ -121,7 +132,7 @@ fn import(
         true => Rows::Held(Held::read(job, files)?),
         false => Rows::Unread(files),
     };
-    let (tables, created) = table(session, &args.table)?;
+    let (tables, created) = table(session, args)?;
     let loaded = match read {
         Rows::Held(held) => load::replace(&tables, job, held, &|text| session.note(text)),
         Rows::Unread(files) => load::commit(&tables, job, files),
@@ -150,9 +161,12 @@ fn import(
             done.push_str(&format!(", {} deleted", grouped(deleted)));
         }
         let records = count(info.records, "record", "records");
-        let rate = grouped((loaded.rows as f64 / seconds) as u64);
+        let rate = match loaded.rows {
+            0 => String::new(),
+            rows => format!(", {} rows/s", grouped((rows as f64 / seconds) as u64)),
+        };
         out.line(&format!(
-            "{done}; {records} in {}; {seconds:.1} s, {rate} rows/s; digest {}",
+            "{done}; {records} in {}; {seconds:.1} s{rate}; digest {}",
             info.name, info.digest
         ))?;
     }
@@ -179,6 +193,12 @@ fn say_read(session: &Session, loaded: &Loaded) -> String {
         }
     };
     let Loaded { bad, seen, .. } = loaded;
+    if let Some(rows) = loaded.all_skipped {
+        session.note(&format!(
+            "nothing was read: --skip-rows is more than the {} of the files",
+            count(rows, "row", "rows")
+        ));
+    }
     let (mut bad, mut again) = (bad.iter().map(Bad::to_string), seen.listed.iter().cloned());
     list(&mut bad, loaded.bad_rows, "bad rows");
     list(
@@ -201,14 +221,29 @@ fn say_read(session: &Session, loaded: &Loaded) -> String {
 }
 
 /// Returns the tables; `true` if the table of the import had to be created.
-fn table(session: &Session, name: &TableName) -> Result<(Tables, bool)> {
+fn table(session: &Session, args: &ImportArgs) -> Result<(Tables, bool)> {
+    let name = &args.table;
     let tables = session.tables_for(name, Mode::Create)?;
     match tables.table(name) {
         Ok(_) => Ok((tables, false)),
         Err(error) if exit::body(&error).code == Code::UnknownTable => {
+            // A table that is created now would not meet it, and stay behind empty.
+            if let Some(seq) = args.if_seq.filter(|seq| *seq > 0) {
+                let message = format!(
+                    "there is no table {name}, so its last transaction is not {seq}, as --if-seq expects; \
+                     check the name, or omit --if-seq"
+                );
+                return Err(Failure::new(Code::PreconditionFailed, message).into());
+            }
             tables.create_table(name, TableOptions::default())?;
             session.note(&format!("table {name} was created"));
             Ok((tables, true))
+        }
+        Err(error) if exit::body(&error).code == Code::Forbidden => {
+            // The lookup needs less than the import.
+            let message = exit::body(&error).message;
+            let message = message.replace("needs the role read", "needs the role write");
+            Err(Failure::new(Code::Forbidden, message).into())
         }
         Err(error) => Err(error),
     }

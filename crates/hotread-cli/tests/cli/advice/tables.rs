@@ -65,7 +65,9 @@ fn tables_that_are_missing_or_there_already() {
     place.run(&["table", "create", "v"]).ok();
 
     let message = said(place.run(&["search", "v", "x"]), 1, "has no search index");
-    place.typed(&quoted(&message)[0], &["v"]).ok();
+    let alter = quoted(&message).remove(0).into_iter();
+    let alter: Vec<_> = alter.map(|word| word.replace("TABLE", "v")).collect();
+    place.typed(&alter, &[]).ok();
     assert_eq!(place.run(&["search", "v", "x"]).code, 0);
 
     let schema = place.file("schema.json", r#"{"type": "objekt"}"#);

@@ -179,6 +179,37 @@ fn text_after_a_closing_quote_is_a_bad_row() {
             bad(4, RowReason::Misquoted),
         ]
     );
+    // Blanks before an opening quote are outside of the field, wherever the text is cut.
+    let spaced = "key,v, w\n \"a\" ,\t \"x, \"\"y\" , \" z\"\n   \nb, \"1\n2\",3\n";
+    for cut in [spaced.len(), 1, 2, 3] {
+        let trimmed = Options {
+            trim: true,
+            flexible: true,
+            ..csv("key")
+        };
+        let pieces = exercise::Pieces {
+            data: spaced.as_bytes(),
+            size: cut,
+        };
+        let mut rows = open(pieces, &trimmed).unwrap();
+        let mut next = || rows.next_row().unwrap().unwrap();
+        let put = next().unwrap().put;
+        assert_eq!(put.key.as_str(), "a");
+        assert_eq!(put.value.as_str(), r#"{"v":"x, \"y","w":"z"}"#);
+        assert_eq!(next().unwrap_err().at, At::line(3), "a row of blanks");
+        let row = next().unwrap();
+        assert_eq!((row.at, row.put.key.as_str()), (At::line(4), "b"));
+        assert_eq!(row.put.value.as_str(), r#"{"v":"1\n2","w":"3"}"#);
+    }
+    let tabs = Options {
+        trim: true,
+        delimiter: Some(Delimiter::Byte(b'\t')),
+        ..csv("key")
+    };
+    assert_eq!(
+        read("key\tv\tw\na\t\t \"x\"\n", tabs),
+        [good(2, "a", r#"{"v":"","w":"x"}"#)]
+    );
     let unquoted = Options {
         quote: None,
         ..csv("key")

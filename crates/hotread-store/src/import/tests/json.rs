@@ -221,12 +221,22 @@ fn what_is_no_array_of_rows_is_refused() {
         (
             "{\"key\":\"a\",\"value\":1}\n{}",
             0,
-            "has no array; if each line is an object",
+            "line 2: there is more text after the end of the JSON; each line is an object, so read it as ndjson",
         ),
         (
             "{\"a\":[1],\"b\":[2]}",
             1,
             "a second array, in the member \"b\" after \"a\"",
+        ),
+        (
+            "{\"a\":1}",
+            0,
+            "has no array; to import the object as one row, read it as ndjson",
+        ),
+        (
+            "{\n\"a\":1}",
+            0,
+            "has no array; to import the object as one row, put [ ] around it",
         ),
         ("{a:1}", 0, "a member's name"),
         ("{\"a\" 1}", 0, "a colon"),
@@ -273,10 +283,71 @@ fn all_arrays_of_an_object_are_found_before_the_first_row() {
         );
     }
     // Other errors come with the rows before them.
-    for text in [&rows, "{\"a\":[1 2]}", "{\"a\":[1", "5", "{\"a\":1}"] {
+    for text in [&rows, "{\"a\":[{} 2]}", "{\"a\":[1", "5", "{\"a\":1}"] {
         check(text, &array()).unwrap();
+    }
+    // What is after the end of the JSON is found before its rows, and lines are told from other text.
+    for (text, lines) in [
+        ("{\"a\":[{\"key\":1}]}\n{\"a\":[]}", true),
+        ("{\"key\":\"a\",\"value\":[]}\n\n{\"key\":\"b\"", true),
+        ("{\"a\":[],\n\"b\":1}\n{}", false),
+        ("{\"a\":[]} {}", false),
+        ("{\"a\":[]}\nx", false),
+        ("[{\"key\":\"a\",\"value\":\"]\"}] x", false),
+        ("[]\n[]", false),
+    ] {
+        let error = check(text, &array()).unwrap_err();
+        assert!(
+            matches!(error, ImportError::MoreText { of_lines, .. } if of_lines == lines),
+            "{text}: {error}"
+        );
     }
     // Rows beyond the limit of one are passed over in pieces.
     let long = format!("{{\"a\":[\"{}\"],\"b\":[]}}", "x".repeat(2 * MAX_ROW_BYTES));
     assert!(check(&long, &array()).is_err());
+}
+
+#[test]
+fn an_object_that_may_be_a_row_is_not_one_around_rows() {
+    let check = |text: &str, options: &Options| {
+        check_arrays(Input::new(text.as_bytes(), None).unwrap(), options)
+    };
+    let two = array().key("id").key("at");
+    for (text, options) in [
+        ("{\"id\":\"single\",\"tags\":[]}", array().key("id")),
+        ("{\"tags\":[{\"id\":1}],\"id\":\"a\"}", array().key("id")),
+        ("{\"at\":1,\"id\":\"a\",\"tags\":[]}", two.clone()),
+        ("{\"key\":\"a\",\"value\":[]}", array()),
+    ] {
+        let error = check(text, &options).unwrap_err();
+        let own = matches!(&error, ImportError::OwnKey { one_line: true, .. });
+        assert!(own, "{text}: {error}");
+        let member = if text.contains("tags") {
+            "tags"
+        } else {
+            "value"
+        };
+        let named = Options {
+            member: Some(member.to_owned()),
+            ..options
+        };
+        check(text, &named).unwrap();
+    }
+    for text in ["{\"a\": [ \"x\"]}", "{\"a\":[[]]}", "{\n\"a\":[1,{}]}"] {
+        let error = check(text, &array().key("id")).unwrap_err();
+        let is_one_line = !text.contains('\n');
+        assert!(
+            matches!(&error, ImportError::NotObjects { member, one_line }
+                if member == "a" && *one_line == is_one_line),
+            "{text}: {error}"
+        );
+    }
+    for (text, options) in [
+        ("{\"n\":1,\"a\":[ {\"id\":2}]}", array().key("id")),
+        ("{\"n\":1,\"a\":[\n]}", array().key("id")),
+        ("{\"at\":1,\"a\":[]}", two),
+        ("{\"key\":\"a\",\"rows\":[]}", array()),
+    ] {
+        check(text, &options).unwrap();
+    }
 }
