@@ -1,6 +1,6 @@
 // A replica in JavaScript, written from docs/wire.md alone.
 //
-//     node follow.cjs URL TABLE UNTIL [--token TOKEN] [--ca FILE]
+//     node follow.cjs URL TABLE UNTIL [--token TOKEN] [--ca FILE] [--cert FILE --key FILE]
 //
 // Like follow.py, except that JSON.parse does not return the text of values, so item hashes
 // are summed but not checked, as the document allows.
@@ -9,14 +9,15 @@ const fs = require('node:fs');
 const { parseArgs } = require('node:util');
 const WebSocket = require('ws');
 
-const { values: { token, ca }, positionals: [address, table, until] } = parseArgs({
+const { values: { token, ca, cert, key }, positionals: [address, table, until] } = parseArgs({
   allowPositionals: true,
-  options: { token: { type: 'string' }, ca: { type: 'string' } },
+  options: Object.fromEntries(['token', 'ca', 'cert', 'key'].map((name) => [name, { type: 'string' }])),
 });
 // The schemes are http and ws, or https and wss.
 const url = address.replace(/^http/, 'ws');
 // Verifies the certificate and its name; without a file, by the authorities that Node.js has.
-const tls = ca ? { ca: fs.readFileSync(ca) } : {};
+const read = ([name, file]) => [name, file && fs.readFileSync(file)];
+const tls = Object.fromEntries(Object.entries({ ca, cert, key }).map(read));
 const UNTIL = BigInt(until);
 const MASK = (1n << 128n) - 1n;
 const MAX_FRAME = 2 << 20;
@@ -184,6 +185,17 @@ function session() {
       }
     });
     socket.on('error', (error) => end(reject, error));
+    socket.on('unexpected-response', (_, response) => {
+      let body = '';
+      response.setEncoding('utf8').on('data', (text) => { body += text; });
+      response.on('end', () => {
+        let why;
+        try {
+          why = JSON.parse(body).message;
+        } catch { /* another program's answer */ }
+        end(reject, new GivenUp(why ?? `the answer is ${response.statusCode}`));
+      });
+    });
     socket.on('close', () => end(reject, new GivenUp('the connection was closed')));
   });
 }

@@ -1,11 +1,12 @@
 """A replica in Python, written from docs/wire.md alone.
 
-    follow.py URL TABLE UNTIL [--token TOKEN] [--ca FILE]
+    follow.py URL TABLE UNTIL [--token TOKEN] [--ca FILE] [--cert FILE --key FILE]
 
 Follows the table of the server at URL (http://host:port, or https with TLS) until it has transaction
 UNTIL, through lost connections, makes every check of the document, and prints one line: position,
 digest, and the numbers of records, snapshots and resumptions. FILE has the authority, in PEM, that issued
-the server's certificate; without it, the system's authorities count.
+the server's certificate; without it, the system's authorities count. The files of --cert and --key have the
+client's own certificate, for a server that requires one.
 
 Needs the packages websockets (tried with 10.4 and 17.4) and xxhash.
 """
@@ -225,6 +226,15 @@ async def session(url, context, table, until, token, replica):
                     return
 
 
+def reason(error):
+    """Returns the server's reason for a refusal, which websockets before 14 does not keep, or the error."""
+    body = getattr(getattr(error, "response", None), "body", None)
+    try:
+        return json.loads(body)["message"]
+    except (TypeError, ValueError, KeyError):
+        return error
+
+
 async def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
@@ -232,11 +242,15 @@ async def main():
     parser.add_argument("until", type=int)
     parser.add_argument("--token")
     parser.add_argument("--ca")
+    parser.add_argument("--cert")
+    parser.add_argument("--key")
     args = parser.parse_args()
     # The schemes are http and ws, or https and wss.
     url = re.sub("^http", "ws", args.url)
     # Verifies the certificate and its name.
     context = ssl.create_default_context(cafile=args.ca) if url.startswith("wss:") else None
+    if context and args.cert:
+        context.load_cert_chain(args.cert, args.key)
     table, until = args.table, args.until
     replica, attempts = Replica(), 0
     while True:
@@ -250,7 +264,7 @@ async def main():
             if error.damaged:
                 sys.exit(1)
         except (OSError, websockets.WebSocketException, asyncio.TimeoutError) as error:
-            print(f"lost: {error}", file=sys.stderr)
+            print(f"lost: {reason(error)}", file=sys.stderr)
         await asyncio.sleep(random.uniform(0, min(5, 0.25 * 2**attempts)))
         attempts = min(attempts + 1, 8)
     epoch, seq, digest = replica.at

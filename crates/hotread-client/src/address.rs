@@ -81,6 +81,11 @@ impl Address {
         if parts.len() == 1 {
             return Ok(vec![Self::parse(urls.trim())?]);
         }
+        if parts.iter().any(|part| part.is_empty()) {
+            return Err(Error::BadUrl(format!(
+                "one of the addresses in {urls:?} is empty; leave out the comma, or give the address"
+            )));
+        }
         if parts.len() > MAX_SERVERS {
             return Err(Error::BadUrl(format!(
                 "there are {} addresses, but at most {MAX_SERVERS} are allowed; leave some out",
@@ -173,7 +178,12 @@ mod tests {
             ("ws://a,http://b,wss://c", "all of them as https://"),
             ("http://a,http://b,ws://A:80", "ws://A:80 is given twice"),
             ("http://[::1],http://[0:0::1]/", "is given twice"),
-            ("http://a,", "not a URL"),
+            (
+                "http://a,",
+                "one of the addresses in \"http://a,\" is empty",
+            ),
+            ("http://a,,http://b", "is empty"),
+            (", ", "is empty"),
             ("http://a,b:1", "\"b:1\""),
             (&more, "at most 16"),
         ] {

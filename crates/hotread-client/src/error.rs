@@ -7,6 +7,9 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+/// Servers whose failures an error lists; further ones are counted.
+const LISTED: usize = 3;
+
 /// Reason a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -133,13 +136,35 @@ impl Error {
         }
     }
 
-    /// Names the server, one of several, that could not be reached or gave no answer of a HotRead server.
+    /// Names the server, one of several, that could not be reached, gave no answer of a HotRead server, or does
+    /// not accept TLS.
     pub(crate) fn of_server(self, name: &str) -> Self {
         match self {
             Self::Unreachable(why) => Self::Unreachable(format!("{name}: {why}")),
             Self::Protocol(what) => Self::Protocol(format!("{name}: {what}")),
+            Self::Tls(why) => Self::Tls(TlsError::OneOf {
+                server: name.to_owned(),
+                why: Box::new(why),
+            }),
             other => other,
         }
+    }
+
+    /// Adds the failures of the other servers to that of the last one, if it could not be reached.
+    pub(crate) fn of_all<'a>(self, failures: impl ExactSizeIterator<Item = &'a String>) -> Self {
+        if !matches!(self, Self::Unreachable(_)) {
+            return self;
+        }
+        let more = failures.len().saturating_sub(LISTED);
+        let mut why = failures
+            .take(LISTED)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
+        if more > 0 {
+            why += &format!(", and {more} more servers");
+        }
+        Self::Unreachable(why)
     }
 
     /// Returns the error that was sent in a session.
@@ -167,5 +192,31 @@ impl From<InvalidName> for Error {
 impl From<InvalidValue> for Error {
     fn from(error: InvalidValue) -> Self {
         Self::invalid(Code::InvalidValue, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failures_of_some_servers_are_listed_and_the_others_counted() {
+        let of = |servers: usize| {
+            let failures: Vec<_> = (0..servers)
+                .map(|n| format!("http://{n}: refused"))
+                .collect();
+            let last = Error::Unreachable("last".to_owned());
+            last.of_all(failures.iter()).to_string()
+        };
+        let two = "the server cannot be reached: http://0: refused, http://1: refused; check";
+        assert!(of(2).starts_with(two), "{}", of(2));
+        let (three, five) = (of(3), of(5));
+        assert!(three.contains("http://2: refused; check"), "{three}");
+        assert!(
+            five.contains("http://2: refused, and 2 more servers; check"),
+            "{five}"
+        );
+        let timeout = Error::Timeout.of_all([String::new()].iter());
+        assert_eq!(timeout, Error::Timeout);
     }
 }

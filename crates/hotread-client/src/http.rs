@@ -5,7 +5,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::progress::{Progress, Sent};
 use crate::servers::{Round, Server};
-use crate::tls::tls_error;
+use crate::tls::{TlsError, tls_error};
 use bytes::Bytes;
 use hotread_proto::http::escape;
 use hotread_proto::{Code, ErrorBody, TxnId};
@@ -14,6 +14,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
@@ -143,6 +144,8 @@ impl Endpoint {
         let (mut round, mut attempt) = (Round::default(), 1);
         let mut perhaps = false;
         let mut wait = FIRST_WAIT;
+        // The last failure of each of several servers.
+        let mut failures = BTreeMap::new();
         loop {
             let at = round.next(servers);
             let server = servers.get(at);
@@ -154,6 +157,11 @@ impl Endpoint {
                 Err(failed) => failed,
             };
             if servers.count() > 1 {
+                let why = match &failed.error {
+                    Error::Unreachable(why) => why.clone(),
+                    other => other.to_string(),
+                };
+                failures.insert(at, format!("{}: {why}", server.name));
                 failed.error = failed.error.of_server(&server.name);
             }
             perhaps |= failed.perhaps;
@@ -174,6 +182,9 @@ impl Endpoint {
                 // After an attempt that may have been carried out, only an answer about this transaction
                 // tells the outcome.
                 let unknown = perhaps && !failed.settles;
+                if failures.len() == servers.count() {
+                    failed.error = failed.error.of_all(failures.values());
+                }
                 let cause = failed.error.to_string();
                 return Err(match call.again {
                     Again::Once(id) if unknown => Error::CommitUnknown {
@@ -368,6 +379,13 @@ fn refused(status: StatusCode, wait: Option<Duration>, body: &[u8]) -> Failed {
         }
     };
     let code = body.code;
+    if code == Code::TlsFailed {
+        // The server has not read the request.
+        return Failed {
+            elsewhere: true,
+            ..Failed::unsent(TlsError::TlsServer.into())
+        };
+    }
     Failed {
         error: Error::Api {
             status: Some(status.as_u16()),

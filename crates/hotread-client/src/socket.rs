@@ -4,7 +4,7 @@ use crate::endpoint::Endpoint;
 use crate::http::answered;
 use crate::lent::Lent;
 use crate::servers::Server;
-use crate::tls::tls_error;
+use crate::tls::{TlsError, tls_error};
 use futures_util::{SinkExt, StreamExt};
 use hotread_proto::session::{MAX_CLIENT_FRAME_BYTES, MAX_SERVER_FRAME_BYTES, SUBPROTOCOL};
 use hotread_proto::{Code, ErrorBody, TableName};
@@ -139,6 +139,12 @@ async fn open(endpoint: Arc<Endpoint>, at: usize, table: TableName) -> Result<So
             if body.code == Code::Unauthenticated && credentials.renew(used.as_ref()) =>
         {
             greet(server, &table, token()?.as_ref()).await
+        }
+        // Another server may have no TLS; without another, it is a failure for good.
+        Err(Lost::Refused(body))
+            if body.code == Code::TlsFailed && endpoint.servers.count() > 1 =>
+        {
+            Err(Lost::Broken(TlsError::TlsServer.to_string()))
         }
         other => other,
     }

@@ -38,7 +38,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections beyond the limit that are answered with the reason at a time. The others are closed without
 /// an answer.
 const MAX_REFUSALS: usize = 32;
-/// Longest time for such an answer.
+/// Longest wait for the first byte of the request that such an answer is for, with the TLS handshake before
+/// it; and longest time to send the answer.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 /// Maximum number of bytes read of its request: closing a connection with unread bytes resets it before the
 /// peer sees the answer.
@@ -276,7 +277,7 @@ async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: 
 }
 
 /// Tells a connection why it is not served, if that takes no time.
-fn refuse(state: &AppState, mut stream: TcpStream, failure: Failure, refusals: &Arc<Semaphore>) {
+fn refuse(state: &AppState, stream: TcpStream, failure: Failure, refusals: &Arc<Semaphore>) {
     let Ok(turn) = refusals.clone().try_acquire_owned() else {
         return;
     };
@@ -284,19 +285,27 @@ fn refuse(state: &AppState, mut stream: TcpStream, failure: Failure, refusals: &
     tokio::spawn(async move {
         let _turn = turn;
         let answer = answer::raw(&failure);
-        let tell = async {
-            match current {
-                None => say_last(&mut stream, &answer).await,
-                Some(current) => {
-                    if let Ok(mut stream) = tls::accept_any(&current, stream).await {
-                        say_last(&mut stream, &answer).await;
-                    }
-                }
-            }
+        let until = Instant::now() + REFUSAL_PATIENCE;
+        let Some(current) = current else {
+            return answer_next(stream, &answer, until).await;
         };
         // After a timeout the connection is closed all the same.
-        let _ = timeout(REFUSAL_PATIENCE, tell).await;
+        let accepting = tls::accept_any(&current, stream);
+        if let Ok(Some(stream)) = timeout_at(until, accepting).await {
+            answer_next(stream, &answer, until).await;
+        }
     });
+}
+
+/// Sends the last bytes of a connection once its request begins, or at this time: to a client, an answer before
+/// its request is a fault of the connection.
+async fn answer_next<S>(mut stream: S, answer: &[u8], at: Instant)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // The answer is sent in any case.
+    let _ = timeout_at(at, stream.read_u8()).await;
+    say_last(&mut stream, answer).await;
 }
 
 /// Sends the last bytes of a connection, and gives the peer a moment to read them.

@@ -23,6 +23,7 @@ pub(crate) use serve::{ConfigCmd, LogFormat, ServeArgs, TokenCmd};
 pub(crate) use values::Since;
 
 use crate::output::colour::When;
+use clap::builder::Resettable;
 use clap::{
     ArgGroup, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
     ValueEnum, ValueHint,
@@ -458,12 +459,20 @@ pub(crate) fn command() -> Command {
 
 /// Returns the one definition of which parsing, help, manual pages and completion are made.
 pub(crate) fn definition() -> Command {
-    // Variables may hold secrets.
-    fn hide_values(command: Command) -> Command {
-        let command = command.mut_args(|arg| arg.hide_env_values(true));
-        command.mut_subcommands(hide_values)
+    fn with_variables(command: Command) -> Command {
+        let command = command.mut_args(|arg| {
+            // They may hold secrets.
+            let arg = arg.hide_env_values(true);
+            let value = arg.get_env().and_then(std::env::var_os);
+            match value.is_some_and(|value| value.is_empty()) {
+                // One that is empty counts as unset.
+                true => arg.env(Resettable::Reset),
+                false => arg,
+            }
+        });
+        command.mut_subcommands(with_variables)
     }
-    hide_values(Cli::command())
+    with_variables(Cli::command())
 }
 
 /// Parses an incomplete command line: the options for all commands, and the other arguments as far as

@@ -64,8 +64,8 @@ pub(crate) enum LogFormat {
 pub(crate) enum ConfigCmd {
     /// Check a configuration file of `hotread serve`, and list every problem with its line
     #[command(after_help = "\
-Keys, types and ranges are checked; files and addresses in it need not exist. The exit code is 5 if there
-are problems.
+Keys, types and ranges are checked, without variables and flags; files and addresses in it need not exist.
+The exit code is 5 if there are problems.
 
 Examples:
   hotread config check

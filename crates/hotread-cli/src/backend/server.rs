@@ -18,10 +18,12 @@ impl Remote {
     /// Takes addresses with or without a scheme: `127.0.0.1:7400`.
     pub(crate) fn new(url: String, token: Option<Secret>, tls: TlsFiles) -> Self {
         let addresses = url.split(',').map(str::trim);
-        let whole = addresses.map(|address| match address.contains("://") {
-            true => address.to_owned(),
-            false => format!("http://{address}"),
-        });
+        let whole = addresses.map(
+            |address| match address.is_empty() || address.contains("://") {
+                true => address.to_owned(),
+                false => format!("http://{address}"),
+            },
+        );
         let url = whole.collect::<Vec<_>>().join(",");
         Self { url, token, tls }
     }
@@ -48,7 +50,10 @@ impl Remote {
             Error::BadUrl(_) => Failure::usage(error).into(),
             Error::Tls(ref tls) => {
                 let mut body = error.body();
-                body.message = format!("{}: {}{}", self.url, body.message, flags(tls));
+                body.message += flags(tls);
+                if !matches!(tls, TlsError::OneOf { .. }) {
+                    body.message = format!("{}: {}", self.url, body.message);
+                }
                 Failure::from(body).into()
             }
             Error::Api { mut body, .. } if body.code == Code::Unauthenticated => {
@@ -91,6 +96,7 @@ fn flags(error: &TlsError) -> &'static str {
         TlsError::CertificateRequired | TlsError::CertificateRefused { .. } => {
             " (`--tls-client-cert FILE --tls-client-key FILE`)"
         }
+        TlsError::OneOf { why, .. } => flags(why),
         _ => "",
     }
 }

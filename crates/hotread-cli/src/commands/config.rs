@@ -32,7 +32,7 @@ fn check(session: &Session, file: Option<PathBuf>, out: &mut Out) -> Result<()> 
         ))
     })?;
     let name = path.display().to_string();
-    let problems = match config::read(&path)? {
+    let problems = match config::read(&path, true)? {
         Ok(settings) => {
             if !session.json() {
                 let settings = count(settings.len() as u64, "setting", "settings");

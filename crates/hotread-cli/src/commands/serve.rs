@@ -9,7 +9,7 @@ use crate::log;
 use crate::output::Out;
 use anyhow::{Context, Result};
 use hotread_proto::Code;
-use hotread_server::{ServeError, Server, raise_file_limit};
+use hotread_server::{OptionsError, ServeError, Server, Tls, raise_file_limit};
 use hotread_store::Store;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -32,7 +32,8 @@ pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Resu
         return print(session, &layers, out);
     }
     let set_filter = log::begin_serving(&config.log, config.log_format);
-    let tls = config.tls()?;
+    let tls = config.tls()?.map(Tls::read).transpose();
+    let tls = tls.map_err(OptionsError::from)?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     session.or_file(config.db.clone(), config.passphrase_file.clone());
     // A database is created last, so that a refusal leaves none behind.

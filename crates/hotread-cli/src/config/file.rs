@@ -1,5 +1,6 @@
 //! Finding and parsing the configuration file, and the problems in it, by line.
 
+use super::incomplete_tls;
 use super::setting::{SERVER, SETTINGS, Setting};
 use hotread_server::Options;
 use serde::{Deserialize, Serialize};
@@ -33,14 +34,19 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Parses the settings of a file, each with its line.
+/// Parses the settings of a file, each with its line. `alone`: settings without which others have no effect are
+/// not given elsewhere.
 ///
 /// # Errors
 /// All problems of the file, in the order of their lines.
-pub(crate) fn parse(text: &str) -> Result<Vec<(&'static Setting, Value, usize)>, Vec<Problem>> {
+pub(crate) fn parse(
+    text: &str,
+    alone: bool,
+) -> Result<Vec<(&'static Setting, Value, usize)>, Vec<Problem>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader {
         text,
+        named: Vec::new(),
         settings: Vec::new(),
         problems: Vec::new(),
     };
@@ -52,6 +58,9 @@ pub(crate) fn parse(text: &str) -> Result<Vec<(&'static Setting, Value, usize)>,
     broken.dedup_by_key(|problem| problem.line);
     reader.read("", table.into_inner());
     reader.check_options();
+    if alone {
+        reader.check_tls();
+    }
     let Reader {
         settings,
         mut problems,
@@ -69,6 +78,8 @@ pub(crate) fn parse(text: &str) -> Result<Vec<(&'static Setting, Value, usize)>,
 
 struct Reader<'a> {
     text: &'a str,
+    /// The settings of the file, with their lines, even if their values are wrong.
+    named: Vec<(&'static str, usize)>,
     settings: Vec<(&'static Setting, Value, usize)>,
     problems: Vec<Problem>,
 }
@@ -103,12 +114,25 @@ impl Reader<'_> {
         let Some(setting) = Setting::named(key) else {
             return self.problem(at, unknown(key));
         };
+        self.named.push((&setting.key, self.line(at)));
         match Value::deserialize(ValueDeserializer::from(value)) {
             Ok(value) => match setting.kind.check(&value) {
                 Ok(()) => self.settings.push((setting, value, self.line(at))),
                 Err(wanted) => self.problem(at, format!("{key} is {value}; {wanted}")),
             },
             Err(error) => self.problem(at, format!("{key}: {}", error.message())),
+        }
+    }
+
+    /// Checks that none of the files of TLS is missing.
+    fn check_tls(&mut self) {
+        let line = |wanted: &str| {
+            let found = self.named.iter().find(|(key, _)| *key == wanted);
+            found.map(|(_, line)| *line)
+        };
+        if let Some((key, missing)) = incomplete_tls(|key| line(key).is_some()) {
+            let (line, message) = (line(key).unwrap_or(1), missing.to_owned());
+            self.problems.push(Problem { line, message });
         }
     }
 
@@ -166,7 +190,7 @@ mod tests {
     use super::*;
 
     fn problems(text: &str) -> Vec<String> {
-        let problems = parse(text).unwrap_err();
+        let problems = parse(text, true).unwrap_err();
         problems.iter().map(Problem::to_string).collect()
     }
 
@@ -222,8 +246,34 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_tls_is_a_problem_of_a_file_that_nothing_completes() {
+        for (text, expected) in [
+            (
+                "\ntls_cert = 'a.pem'",
+                "2: tls_cert is given without tls_key; ",
+            ),
+            (
+                "tls_key = 'a.key'",
+                "1: tls_key is given without tls_cert; ",
+            ),
+            (
+                "db = 'a.db'\ntls_client_ca = 'ca.pem'",
+                "2: tls_client_ca is given without tls_cert and tls_key; ",
+            ),
+            // The other one is there, but wrong.
+            ("tls_cert = 'a.pem'\ntls_key = 5", "2: tls_key is 5; "),
+        ] {
+            let problems = problems(text);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].starts_with(expected), "{problems:?}");
+        }
+        assert!(parse("tls_cert = 'a.pem'", false).is_ok());
+        assert!(parse("tls_cert = 'a.pem'\ntls_key = 'a.key'", true).is_ok());
+    }
+
+    #[test]
     fn what_is_right_is_read_with_its_line() {
-        let read = parse("db = 'a.db'\n\n[server]\nheartbeat_ms = 500\n").unwrap();
+        let read = parse("db = 'a.db'\n\n[server]\nheartbeat_ms = 500\n", true).unwrap();
         let read: Vec<_> = read
             .iter()
             .map(|(s, value, line)| (&*s.key, value, *line))

@@ -43,26 +43,44 @@ impl Config {
     /// # Errors
     /// If one is missing without which the others have no effect.
     pub(crate) fn tls(&self) -> Result<Option<Tls>, Failure> {
-        let missing = match (&self.tls_cert, &self.tls_key, &self.tls_client_ca) {
-            (None, None, None) => return Ok(None),
-            (Some(certificate), Some(key), client_ca) => {
-                let tls = Tls::from_files(certificate, key);
-                return Ok(Some(match client_ca {
-                    Some(path) => tls.client_ca(path),
-                    None => tls,
-                }));
-            }
-            (Some(_), None, _) => {
-                "tls_cert is given without tls_key; give the file of its private key"
-            }
-            (None, Some(_), _) => {
-                "tls_key is given without tls_cert; give the file of its certificate"
-            }
-            (None, None, Some(_)) => {
-                "tls_client_ca is given without tls_cert and tls_key; give the server's certificate and its key"
-            }
+        if let Some((_, missing)) = incomplete_tls(|key| match key {
+            TLS_CERT => self.tls_cert.is_some(),
+            TLS_KEY => self.tls_key.is_some(),
+            _ => self.tls_client_ca.is_some(),
+        }) {
+            return Err(Failure::new(Code::BadConfig, missing));
+        }
+        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else {
+            return Ok(None);
         };
-        Err(Failure::new(Code::BadConfig, missing))
+        let tls = Tls::from_files(certificate, key);
+        Ok(Some(match &self.tls_client_ca {
+            Some(path) => tls.client_ca(path),
+            None => tls,
+        }))
+    }
+}
+
+const TLS_CERT: &str = "tls_cert";
+const TLS_KEY: &str = "tls_key";
+const TLS_CLIENT_CA: &str = "tls_client_ca";
+
+/// Returns the setting of TLS that has no effect for want of another one, and what is missing.
+fn incomplete_tls(is_given: impl Fn(&str) -> bool) -> Option<(&'static str, &'static str)> {
+    match (is_given(TLS_CERT), is_given(TLS_KEY)) {
+        (true, true) => None,
+        (true, false) => Some((
+            TLS_CERT,
+            "tls_cert is given without tls_key; give the file of its private key",
+        )),
+        (false, true) => Some((
+            TLS_KEY,
+            "tls_key is given without tls_cert; give the file of its certificate",
+        )),
+        (false, false) => is_given(TLS_CLIENT_CA).then_some((
+            TLS_CLIENT_CA,
+            "tls_client_ca is given without tls_cert and tls_key; give the server's certificate and its key",
+        )),
     }
 }
 
@@ -86,7 +104,7 @@ impl Layers {
             .filter_map(|setting| Some((setting, setting.default.clone()?, Source::Default)))
             .collect();
         if let Some(path) = file {
-            let settings = read(path)?.map_err(|problems| wrong(path, &problems))?;
+            let settings = read(path, false)?.map_err(|problems| wrong(path, &problems))?;
             // Paths in the file are relative to it, not to the working directory.
             let folder = path.parent().unwrap_or(Path::new(""));
             for (setting, value, line) in settings {
@@ -214,11 +232,11 @@ fn absolute(path: &Path) -> String {
 
 type FileSettings = Vec<(&'static Setting, Value, usize)>;
 
-/// Reads the settings of a file, or the problems in it.
+/// Reads the settings of a file, or the problems in it. `alone`: no variable and no flag completes it.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub(crate) fn read(path: &Path) -> Result<Result<FileSettings, Vec<Problem>>> {
+pub(crate) fn read(path: &Path, alone: bool) -> Result<Result<FileSettings, Vec<Problem>>> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let code = match error.kind() {
             io::ErrorKind::NotFound => Code::NoSuchFile,
@@ -228,7 +246,7 @@ pub(crate) fn read(path: &Path) -> Result<Result<FileSettings, Vec<Problem>>> {
         let message = format!("cannot read the configuration file {path}: {error}; check the path");
         Failure::new(code, message)
     })?;
-    Ok(file::parse(&text))
+    Ok(file::parse(&text, alone))
 }
 
 /// Returns an error that names the first problem, and the command that lists the others.

@@ -310,14 +310,11 @@ impl Setting {
         };
         let mut arg = Arg::new(&*self.key)
             .long(&*self.flag)
+            .env(&*self.env)
             .value_parser(parser)
             .help(help);
         if !value_name.is_empty() {
             arg = arg.value_name(value_name);
-        }
-        // A variable that is empty counts as unset.
-        if std::env::var_os(&self.env).is_none_or(|value| !value.is_empty()) {
-            arg = arg.env(&*self.env);
         }
         match kind {
             Kind::List => arg

@@ -81,6 +81,11 @@ fn every_problem_of_a_file_is_listed_with_its_line() {
     place
         .run(&["serve"])
         .failed(5, "hotread.toml:1: there is no key lissten");
+    let part = place.file("part.toml", "create = false\ntls_cert = 'a.pem'\n");
+    let ran = place.run(&["config", "check", &part]);
+    let said = format!("{part}:2: tls_cert is given without tls_key; ");
+    assert!(ran.out.starts_with(&said), "{}", ran.out);
+    ran.failed(5, "1 problem");
     let good = place.file("good.toml", "[server]\nheartbeat_ms = 500\n");
     let said = place.run(&["config", "check", &good]).ok();
     assert_eq!(said, format!("{good}: 1 setting, no problems\n"));
@@ -169,6 +174,45 @@ fn what_is_printed_can_be_used_as_the_file_and_says_where_it_comes_from() {
         (&burst["value"], &burst["from"]),
         (&20_000.into(), &"default".into())
     );
+}
+
+#[test]
+fn a_variable_that_is_empty_is_not_set() {
+    let place = Place::with_table();
+    place.run(&["set", "t", "a", "1"]).ok();
+    place.file("hotread.toml", "create = false\n");
+    let db = place.db().to_str().unwrap().to_owned();
+    let with_empty = |args: &[&str]| {
+        let mut command = place.command(args);
+        for name in [
+            "DB",
+            "URL",
+            "TOKEN",
+            "TLS_CA",
+            "TLS_CLIENT_CERT",
+            "TLS_CLIENT_KEY",
+            "PASSPHRASE_FILE",
+            "CONFIG",
+            "LISTEN",
+            "TLS_CERT",
+            "CREATE",
+            "DRAIN_MS",
+            "ALLOWED_HOSTS",
+        ] {
+            command.env(format!("HOTREAD_{name}"), "");
+        }
+        super::Ran::from(command.output().unwrap())
+    };
+    assert_eq!(with_empty(&["get", "t", "a", "--db", &db]).ok().trim(), "1");
+    let printed = with_empty(&["serve", "--print-config", "--db", &db]).ok();
+    assert!(printed.contains("hotread.toml:1"), "{printed}");
+    assert!(printed.contains("drain_ms = 10000  # default"), "{printed}");
+    let said = with_empty(&["config", "check"]).ok();
+    assert_eq!(said, "hotread.toml: 1 setting, no problems\n");
+    // An option says that it is meant.
+    for option in ["--db", "--tls-ca", "--passphrase-file"] {
+        with_empty(&["get", "t", "a", option, ""]).failed(2, "a value is required");
+    }
 }
 
 #[test]

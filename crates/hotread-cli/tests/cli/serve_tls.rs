@@ -113,6 +113,15 @@ fn files_of_the_settings_are_relative_to_their_file_and_belong_together() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_used_leaves_no_new_database_behind() {
+    let place = Place::new();
+    let files = ["--tls-cert", "none.pem", "--tls-key", "none.key"];
+    let ran = place.run(&[&["serve", "--listen", "127.0.0.1:0"], &files[..]].concat());
+    ran.failed(5, "none.pem cannot be read");
+    assert!(!place.db().exists());
+}
+
+#[test]
 fn other_machines_are_served_with_a_token_and_a_certificate() {
     let place = Place::with_table();
     let ran = place.run(&["serve", "--listen", "0.0.0.0:0"]);

@@ -100,7 +100,11 @@ fn a_certificate_that_does_not_fit_is_explained_with_its_option() {
     assert!(message.starts_with(&server.url), "{message}");
     let plain = server.url.replace("https:", "http:");
     let error = list(&["--json", "--url", &plain]).failed_json(5, "TLS_FAILED");
-    assert!(error["message"].as_str().unwrap().contains("use https://"));
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.starts_with(&plain) && message.contains("give an address with https://"),
+        "{message}"
+    );
 
     let expired = Secure::start(&authority, &authority.issue_expired(HERE), &[]);
     let ran = expired.run(&["table", "list", "--tls-ca", &expired.ca]);

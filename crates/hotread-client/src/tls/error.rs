@@ -79,6 +79,14 @@ pub enum TlsError {
         /// The server's reason, in a few words.
         why: String,
     },
+    /// The failure with one of several servers.
+    #[error("{server}: {why}")]
+    OneOf {
+        /// Address of the server.
+        server: String,
+        /// The failure.
+        why: Box<Self>,
+    },
     /// Another failure of the handshake.
     #[error("no TLS connection can be made with the server: {0}")]
     Handshake(String),

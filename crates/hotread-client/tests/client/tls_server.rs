@@ -3,15 +3,18 @@
 use crate::common::server::Api;
 use crate::common::tls::Pki;
 use crate::common::{HANG, until};
+use crate::servers::beginning_with;
 use hotread_client::{
-    Client, ClientBuilder, ConnectionEvent, Error, Replica, Status, TableOptions, TlsError,
+    Client, ClientBuilder, Code, ConnectionEvent, Error, Replica, Status, TableOptions, TlsError,
     blocking,
 };
-use hotread_server::Tls;
+use hotread_server::{Server, Tls};
+use hotread_store::Store;
 use hotread_testkit::certificates::{Authority, Certificate};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
 
 type Numbers = HashMap<Arc<str>, u64>;
 
@@ -80,7 +83,8 @@ async fn a_plain_client_learns_that_the_port_speaks_tls() {
     let called = client.tables().await.unwrap_err();
     let followed = client.replica::<Numbers>("t").await.unwrap_err();
     for error in [called, followed] {
-        assert!(error.to_string().contains("use https://"), "{error}");
+        assert_eq!(error.code(), Code::TlsFailed, "{error}");
+        assert!(error.to_string().contains("https://"), "{error}");
     }
 }
 
@@ -168,4 +172,53 @@ async fn clients_of_another_authority_are_refused_by_the_server() {
     let error = client.build().unwrap().tables().await.unwrap_err();
     let refused = matches!(error, Error::Tls(TlsError::CertificateRefused { .. }));
     assert!(refused, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_tls_is_left_for_one_that_does_not() {
+    let pki = Pki::new();
+    let (secure, plain) = (start(&pki).await, Api::start().await);
+    let client = beginning_with(secure.address, &[secure.address, plain.address]);
+    // A change without an id: the first server has not read it.
+    let options = TableOptions::default();
+    client.create_table("new", &options).await.unwrap();
+    assert_eq!(client.server(), plain.url());
+    let following = beginning_with(secure.address, &[secure.address, plain.address]);
+    let replica: Replica<Numbers> = following.replica("new").await.unwrap();
+    assert_eq!(replica.server().as_deref(), Some(&*plain.url()));
+
+    // Where all of them do, the error names one.
+    let other = start(&pki).await;
+    let client = beginning_with(secure.address, &[secure.address, other.address]);
+    let error = client.tables().await.unwrap_err();
+    let Error::Tls(TlsError::OneOf { server, why }) = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(**why, TlsError::TlsServer);
+    assert_eq!(*server, format!("http://{}", other.address));
+    assert!(error.to_string().contains("give an address with https://"));
+}
+
+#[tokio::test]
+async fn a_client_beyond_the_limit_of_connections_is_told_so() {
+    let pki = Pki::new();
+    let store = Store::temporary().unwrap();
+    let tls = tls(&pki, &pki.authority.issue(&HERE));
+    let server = Server::builder(store).tls(tls).max_connections(1, 1);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let _held = TcpStream::connect(address).await.unwrap();
+    let server = server.build().unwrap();
+    tokio::spawn(async move { server.serve(listener, std::future::pending()).await });
+    let ask = || {
+        let client = Client::builder(&format!("https://{address}")).tls_ca(&pki.ca);
+        let client = client.build().unwrap();
+        async move { client.tables().await.unwrap_err().code() }
+    };
+    let codes = futures_util::future::join_all([ask(), ask(), ask(), ask()]).await;
+    // A busy machine may stop a client for longer than the server waits for its request.
+    let told = codes
+        .iter()
+        .filter(|code| **code == Code::TooManyConnections);
+    assert!(told.count() > 2, "{codes:?}");
 }

@@ -24,13 +24,16 @@ pub(crate) struct Current {
 }
 
 impl Current {
-    /// Reads the files. A certificate that is not valid at this time is used all the same, with a warning:
+    /// Reads the files, unless they were read. A certificate that is not valid at this time is used all the same, with a warning:
     /// the clock may be wrong, and the next one may be under way.
-    pub(crate) fn new(tls: Tls) -> Result<Self, TlsError> {
-        let read = Mutex::new(Fingerprint::of(&tls));
-        let loaded = Loaded::read(&tls)?;
+    pub(crate) fn new(mut tls: Tls) -> Result<Self, TlsError> {
+        let loaded = match tls.loaded.take() {
+            Some(loaded) => loaded,
+            None => Arc::new(Loaded::read(&tls)?),
+        };
         warn_of_end(loaded.validity, now());
-        let in_use = RwLock::new(Arc::new(loaded));
+        let read = Mutex::new(loaded.files.clone());
+        let in_use = RwLock::new(loaded);
         Ok(Self { tls, in_use, read })
     }
 

@@ -2,6 +2,7 @@
 
 use super::identity::Validity;
 use super::{Tls, TlsError};
+use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -26,11 +27,14 @@ const ALPN: &[u8] = b"http/1.1";
 pub(super) struct Loaded {
     pub(super) config: Arc<ServerConfig>,
     pub(super) validity: Validity,
+    /// State of the files before they were read.
+    pub(super) files: Fingerprint,
 }
 
 impl Loaded {
     /// Reads the files. The certificate need not be valid at this time.
     pub(super) fn read(tls: &Tls) -> Result<Self, TlsError> {
+        let files = Fingerprint::of(tls);
         let chain = certificates(&tls.chain)?;
         let unusable = |reason| TlsError::Unusable {
             path: tls.chain.clone(),
@@ -54,7 +58,11 @@ impl Loaded {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         let config = Arc::new(config);
-        Ok(Self { config, validity })
+        Ok(Self {
+            config,
+            validity,
+            files,
+        })
     }
 }
 
@@ -133,7 +141,7 @@ fn not_pem(path: &Path, error: &pem::Error) -> TlsError {
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let failed = |error: io::Error| unreadable(path, error);
     let mut text = Vec::new();
-    let file = File::open(path).map_err(failed)?;
+    let file = open(path).map_err(failed)?;
     let mut file = file.take(MAX_FILE_BYTES + 1);
     file.read_to_end(&mut text).map_err(failed)?;
     if text.len() as u64 > MAX_FILE_BYTES {
@@ -146,6 +154,16 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
         Some(rest) => rest.to_owned(),
         None => text,
     })
+}
+
+/// Opens a file, or a pipe, which is empty if no process has it open for writing. Without that, opening the
+/// pipe would wait for such a process.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::empty())?;
+    // The content of a pipe that is being written is waited for.
+    rustix::fs::fcntl_setfl(&file, flags)?;
+    Ok(file.into())
 }
 
 fn unreadable(path: &Path, reason: impl ToString) -> TlsError {

@@ -9,10 +9,10 @@ use crate::serve::say_last;
 use crate::socket::Socket;
 use crate::state::{AppState, stopping};
 use hotread_proto::{Actor, Code};
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -59,11 +59,8 @@ pub(crate) async fn accept(
 async fn handshake(current: &Current, mut socket: Socket) -> Result<TlsStream<Socket>, Unfinished> {
     match socket.first_byte().await {
         Ok(None) | Err(_) => return Err(Unfinished::Unused),
-        // The first byte of a handshake is 22.
-        Ok(Some(byte)) if byte.is_ascii_alphabetic() => {
-            let message = "this port speaks TLS; use https:// or wss://";
-            let failure = Failure::new(Code::TlsFailed, message);
-            say_last(&mut socket, &answer::raw(&failure)).await;
+        Ok(Some(byte)) if is_plain(byte) => {
+            demand_tls(&mut socket).await;
             return Err(Unfinished::Failed("the peer does not speak TLS".to_owned()));
         }
         Ok(Some(_)) => {}
@@ -79,10 +76,32 @@ async fn handshake(current: &Current, mut socket: Socket) -> Result<TlsStream<So
     }
 }
 
-/// Waits for the handshake of a connection that is only told why it is not served.
-pub(crate) async fn accept_any<S>(current: &Current, stream: S) -> io::Result<TlsStream<S>>
+/// Returns `true` if a connection that begins with this byte is one without TLS. The first byte of a handshake
+/// is 22.
+fn is_plain(first: u8) -> bool {
+    first.is_ascii_alphabetic()
+}
+
+/// Answers a request without TLS.
+async fn demand_tls<S>(stream: &mut S)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    TlsAcceptor::from(current.config()).accept(stream).await
+    let message = "this port speaks TLS; use https:// or wss://";
+    let failure = Failure::new(Code::TlsFailed, message);
+    say_last(stream, &answer::raw(&failure)).await;
+}
+
+/// Waits for the handshake of a connection that is only told why it is not served. `None`: it failed.
+pub(crate) async fn accept_any(
+    current: &Current,
+    mut stream: TcpStream,
+) -> Option<TlsStream<TcpStream>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await.ok()? == 1 && is_plain(first[0]) {
+        demand_tls(&mut stream).await;
+        return None;
+    }
+    let accepting = TlsAcceptor::from(current.config()).accept(stream);
+    accepting.await.ok()
 }

@@ -11,8 +11,10 @@ pub(crate) use current::Current;
 pub(crate) use handshake::{accept, accept_any};
 pub(crate) use stream::Stream;
 
+use files::Loaded;
 use hotread_proto::{Code, Timestamp};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Default of the interval at which the files are checked for changes.
@@ -42,13 +44,15 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[must_use = "it does nothing until it is given to `ServerBuilder::tls`"]
 pub struct Tls {
     chain: PathBuf,
     key: PathBuf,
     client_ca: Option<PathBuf>,
     check_every: Duration,
+    /// Content of the files, if it was read.
+    loaded: Option<Arc<Loaded>>,
 }
 
 impl Tls {
@@ -60,6 +64,7 @@ impl Tls {
             key: key.into(),
             client_ca: None,
             check_every: CHECK_EVERY,
+            loaded: None,
         }
     }
 
@@ -72,6 +77,7 @@ impl Tls {
     /// hexadecimal digits.
     pub fn client_ca(mut self, path: impl Into<PathBuf>) -> Self {
         self.client_ca = Some(path.into());
+        self.loaded = None;
         self
     }
 
@@ -79,6 +85,15 @@ impl Tls {
     pub fn check_every(mut self, interval: Duration) -> Self {
         self.check_every = interval;
         self
+    }
+
+    /// Reads the files now, instead of when the server is built: before its store is created, for example.
+    ///
+    /// # Errors
+    /// If the files cannot be used.
+    pub fn read(mut self) -> Result<Self, TlsError> {
+        self.loaded = Some(Arc::new(Loaded::read(&self)?));
+        Ok(self)
     }
 }
 

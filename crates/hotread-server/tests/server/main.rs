@@ -19,4 +19,5 @@ mod records;
 mod sync;
 mod tables;
 mod tls;
+mod tls_files;
 mod work;

@@ -4,9 +4,7 @@ use crate::common::peer::{Peer, TEXT};
 use crate::common::secure::{CHECK_EVERY, Client, HOST, Secure, der};
 use crate::common::{Api, Reply, hang, table};
 use hotread_proto::{Code, Key, Op, Put, Txn, Value};
-use hotread_server::{
-    Options, OptionsError, ServeError, Server, ServerBuilder, Store, Tls, TlsError,
-};
+use hotread_server::{Options, ServeError, Server, ServerBuilder, Store, Tls, TlsError};
 use hotread_store::{Role, TableOptions};
 use hotread_testkit::certificates::{Authority, Certificate};
 use std::sync::Arc;
@@ -233,6 +231,11 @@ async fn connections_beyond_the_limit_are_told_so_in_tls() {
         (503, Code::TooManyConnections.to_string())
     );
     assert_eq!(reply.header("retry-after"), Some("1"));
+    let plain = server.api.send(&server.api.get("/healthz").bytes()).await;
+    assert_eq!(
+        (plain.status, plain.code()),
+        (400, Code::TlsFailed.to_string())
+    );
     drop(held);
     until(async || {
         let connected = server.client().connect(&server.api).await;
@@ -549,48 +552,4 @@ async fn other_machines_are_served_in_tls_with_tokens() {
         refused.contains("give the server a certificate"),
         "{refused}"
     );
-}
-
-#[tokio::test]
-async fn files_that_cannot_be_used_keep_a_server_from_being_built() {
-    let folder = hotread_testkit::folder();
-    let authority = Authority::new();
-    let files = authority.issue(&[HOST]).write(folder.path(), "server");
-    let store = Store::open(folder.path().join("test.db")).unwrap();
-    let build = |tls: Tls| match Server::builder(store.clone()).tls(tls).build() {
-        Err(OptionsError::Tls(error)) => error,
-        other => panic!("{other:?}"),
-    };
-    let missing = folder.path().join("missing.pem");
-    let error = build(Tls::from_files(&missing, &files.key));
-    assert!(
-        matches!(&error, TlsError::Unreadable { path, .. } if *path == missing),
-        "{error}"
-    );
-    let error = build(Tls::from_files(&files.chain, &files.chain));
-    assert!(
-        matches!(&error, TlsError::NoKey { path } if *path == files.chain),
-        "{error}"
-    );
-    let tls = Tls::from_files(&files.chain, &files.key);
-    let error = build(tls.clone().client_ca(&files.key));
-    assert!(
-        matches!(&error, TlsError::NoCertificate { path } if *path == files.key),
-        "{error}"
-    );
-    let large = folder.path().join("large.pem");
-    std::fs::write(&large, "#".repeat((1 << 20) + 1)).unwrap();
-    let error = build(tls.clone().client_ca(&large));
-    assert!(
-        error.to_string().contains("larger than 1048576 bytes"),
-        "{error}"
-    );
-    // Both in one file.
-    let both = folder.path().join("both.pem");
-    let issued = authority.issue(&[HOST]);
-    std::fs::write(&both, format!("{}{}", issued.key, issued.chain)).unwrap();
-    Server::builder(store)
-        .tls(Tls::from_files(&both, &both))
-        .build()
-        .unwrap();
 }
