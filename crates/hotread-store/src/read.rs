@@ -100,12 +100,17 @@ impl r2d2::ManageConnection for Readers {
     type Error = rusqlite::Error;
 
     fn connect(&self) -> rusqlite::Result<Connection> {
+        // The other connections may read a file that has another name by now, or none. Looked at before as
+        // well: opening another file of this name would truncate the index of the log, which they have mapped.
+        let check = || {
+            self.at.check_name().map_err(|e| {
+                let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+                rusqlite::Error::SqliteFailure(code, Some(e.to_string()))
+            })
+        };
+        check()?;
         let (db, once) = self.at.reader_of()?;
-        // The other connections may read a file that has another name by now, or none.
-        self.at.check_name().map_err(|e| {
-            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
-            rusqlite::Error::SqliteFailure(code, Some(e.to_string()))
-        })?;
+        check()?;
         // ORDERING: a hint, which only the pool's own connections use.
         self.once.fetch_or(once, Ordering::Relaxed);
         Ok(db)

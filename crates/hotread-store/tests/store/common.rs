@@ -133,8 +133,17 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let umount = std::process::Command::new("umount").arg(&self.0).status();
-        assert!(umount.is_ok_and(|done| done.success()) || std::thread::panicking());
+        // A process that another test is starting has all files open for a moment, and keeps the system busy.
+        let began = std::time::Instant::now();
+        let unmounted = || {
+            let mut umount = std::process::Command::new("umount");
+            let done = umount.arg(&self.0).output();
+            done.is_ok_and(|done| done.status.success())
+        };
+        while !unmounted() && !std::thread::panicking() {
+            assert!(began.elapsed() < HANG, "{} stays in use", self.0.display());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
     }
 }
 
