@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times the command `hotread` beside sqlite3 and, if it is installed, sqlite-utils, on the same files.
+"""Times the command `hotread`, sqlite3 and, if it is installed, sqlite-utils on the same files.
 
     cargo build --profile dist -p hotread-cli
     dev/bench/command.py target/dist/hotread [ROUNDS]
