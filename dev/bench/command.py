@@ -77,7 +77,7 @@ def gets(program, folder, rounds, rows):
     ours, theirs, key = folder / "ours.db", folder / "theirs.db", f"key-{RECORDS // 2:07}"
     seconds([program, "--db", ours, "import", "t", rows, "--key", "id"])
     sql = "create table t(id text primary key, value text) without rowid;"
-    sql += f"insert into t select json_extract(value, '$.id'), value from (select value from lines);"
+    sql += "insert into t select json_extract(value, '$.id'), value from lines;"
     subprocess.run(
         ["sqlite3", theirs, "create table lines(value text)", ".mode ascii", ".separator \\037 \\n", f".import {rows} lines", sql],
         check=True,
